@@ -1,0 +1,66 @@
+"""What every relaxed distribution offers, said once.
+
+A distribution holds its parameters, arrays (..., K or K-1) with the category axis last, in the dict `params`; noise
+is an argument and has the shape of the parameters (leading axes broadcast: noise (S, B, N, .) gives S samples of each).
+
+    z, saved = q.run(noise)                a relaxed sample (..., K) on the simplex, and what its pullback needs
+    bars     = q.pullback(saved, z_bar)    gradients of <z_bar, z(noise)>, a dict with the names of `params`
+    z        = q.sample(noise)
+    log q    = q.log_prob(...)             the density; each class says of which variable, under which measure
+    b        = q.discretize(noise)         one-hot sample (..., K) of the discrete law, selected by the same noise;
+               q.category(noise)           the same as category numbers
+"""
+
+from __future__ import annotations
+
+from ..backend import namespace
+from ..transforms.base import one_hot
+
+
+class Relaxation:
+    params: dict
+    n_categories: int
+
+    def run(self, noise):
+        raise NotImplementedError
+
+    def pullback(self, saved, z_bar):
+        raise NotImplementedError
+
+    def sample(self, noise):
+        """A relaxed sample z (..., K)."""
+        return self.run(noise)[0]
+
+    def category(self, noise):
+        raise NotImplementedError
+
+    def discretize(self, noise):
+        """Exactly one-hot samples (..., K) of the discrete law that the relaxation relaxes."""
+        xp, _ = namespace(noise)
+        return one_hot(self.category(noise), self.n_categories, xp, noise.dtype)
+
+    def sample_vjp(self, noise, z_bar):
+        """Gradients of <z_bar, sample(noise)> by the parameters."""
+        return self.pullback(self.run(noise)[1], z_bar)
+
+
+def check_parameters(**arrays):
+    """ValueError unless all arrays are finite, floating, of one dtype, and broadcast together with a category axis."""
+    xp, _ = namespace(*arrays.values())
+    names = ", ".join(arrays)
+    for name, array in arrays.items():
+        if not hasattr(array, "dtype") or not xp.issubdtype(array.dtype, xp.floating):
+            got = getattr(array, "dtype", type(array).__name__)
+            raise ValueError(f"{name} must be a floating-point array, got {got}")
+        if array.ndim == 0 or array.shape[-1] == 0:
+            raise ValueError(f"{name} needs a category axis of length 1 or more, got shape {array.shape}")
+        if not bool(xp.all(xp.isfinite(array))):
+            raise ValueError(f"{name} must be finite, got NaN or infinity")
+    dtypes = {str(array.dtype) for array in arrays.values()}
+    if len(dtypes) > 1:
+        raise ValueError(f"{names} must share one dtype, got {sorted(dtypes)}")
+    try:
+        xp.broadcast_shapes(*(array.shape for array in arrays.values()))
+    except ValueError as error:
+        shapes = {name: array.shape for name, array in arrays.items()}
+        raise ValueError(f"{names} do not broadcast together: {shapes}") from error

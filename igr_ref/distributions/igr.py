@@ -1,0 +1,96 @@
+"""The invertible Gaussian reparameterization.   y = mu + sigma eps (eq. 10),  z = g(y, tau) (eq. 11).
+
+Density (eq. 12)         log q(z) = log N(y | mu, sigma^2) - log|det J_g(y)|,  y = g^{-1}(z), on S^{K-1} under
+                         Lebesgue measure of the first K-1 coordinates.
+KL (eq. 13)              KL(q || p) = KL(N(mu, sigma^2) || N(mu_0, sigma_0^2)) when q and p share g, tau and delta:
+                         the Jacobian terms cancel.
+Sample's pullback        y_bar = J_g^T z_bar,  mu_bar = y_bar,  log_sigma_bar = y_bar sigma eps.
+"""
+
+from __future__ import annotations
+
+from ..backend import namespace
+from ..transforms import Chain, SoftmaxPlusPlus, StickBreaking
+from . import gaussian
+from .base import Relaxation, check_parameters
+
+
+class IGR(Relaxation):
+    """IGR with any transform g. Parameters mu, log_sigma: (..., K-1); noise eps ~ N(0, I): (..., K-1).
+
+    `igr_i(mu, log_sigma, temperature)` and `igr_sb(...)` build the paper's two. With validate=False the parameters
+    are not inspected (the training loop checks its loss instead).
+    """
+
+    def __init__(self, mu, log_sigma, transform, validate=True):
+        if validate:
+            check_parameters(mu=mu, log_sigma=log_sigma)
+        self.mu, self.log_sigma, self.transform = mu, log_sigma, transform
+        self.params = {"mu": mu, "log_sigma": log_sigma}
+        self.n_categories = mu.shape[-1] + 1
+
+    def run(self, noise):
+        y = gaussian.sample(self.mu, self.log_sigma, noise)
+        z, saved = self.transform.run(y)
+        return z, (noise, y, saved)
+
+    def pullback(self, saved, z_bar):
+        y_bar, transform_bars = self.transform.pullback(saved[2], z_bar)
+        return {**self.pullback_y(saved, y_bar), **transform_bars}
+
+    def pullback_y(self, saved, y_bar):
+        """Gradients by mu and log_sigma of a cotangent on the Gaussian sample y itself."""
+        mu_bar, log_sigma_bar = gaussian.sample_vjp(self.log_sigma, saved[0], y_bar)
+        return {"mu": mu_bar, "log_sigma": log_sigma_bar}
+
+    def log_prob(self, y):
+        """log q(z) at z = g(y), from the Gaussian point y (..., K-1), where it is exact at every temperature."""
+        return gaussian.log_prob(self.mu, self.log_sigma, y) - self.transform.log_det(y)
+
+    def log_prob_vjp(self, y, bar):
+        """(param_bars, y_bar) of a cotangent (...) on log_prob(y), parameters and y taken as independent."""
+        mu_bar, log_sigma_bar, y_bar = gaussian.log_prob_vjp(self.mu, self.log_sigma, y, bar)
+        det_bar, transform_bars = self.transform.vjp(y, None, -bar)
+        return {"mu": mu_bar, "log_sigma": log_sigma_bar, **transform_bars}, y_bar + det_bar
+
+    def log_prob_z(self, z):
+        """log q(z) of a point z (..., K) with positive entries; needs an invertible g."""
+        return self.log_prob(self.transform.inverse(z))
+
+    def kl(self, p):
+        """eq. 13, closed form, summed over the categories: (...). ValueError unless q and p share their g."""
+        self.require_same_transform(p)
+        return gaussian.kl(self.mu, self.log_sigma, p.mu, p.log_sigma)
+
+    def kl_vjp(self, p, bar):
+        """Gradients by q's parameters of a cotangent (...) on kl(p)."""
+        self.require_same_transform(p)
+        mu_bar, log_sigma_bar = gaussian.kl_vjp(self.mu, self.log_sigma, p.mu, p.log_sigma, bar)
+        return {"mu": mu_bar, "log_sigma": log_sigma_bar}
+
+    def require_same_transform(self, p):
+        """eq. 13 needs one g for both (AUDIT 52): the same object, which is also the cheapest way to say so."""
+        if p.transform is not self.transform:
+            raise ValueError("eq. 13 needs q and p built on the same transform object (same g, tau and delta)")
+
+    def category(self, noise):
+        """h(y) of eq. 20, or the transform's own limit at temperature 0, as category numbers."""
+        return self.transform.category(gaussian.sample(self.mu, self.log_sigma, noise))
+
+
+def igr_i(mu, log_sigma, temperature, delta=1.0, **options):
+    """IGR-I: g is softmax++ (eq. 15)."""
+    return IGR(mu, log_sigma, SoftmaxPlusPlus(temperature, delta), **options)
+
+
+def igr_sb(mu, log_sigma, temperature, delta=1.0, **options):
+    """IGR-SB: g is stick-breaking followed by softmax++ (eq. 18)."""
+    return IGR(mu, log_sigma, Chain(StickBreaking(), SoftmaxPlusPlus(temperature, delta)), **options)
+
+
+def log_sigma_of(sigma):
+    """log_sigma for a user who holds sigma (...): ValueError unless sigma > 0."""
+    xp, _ = namespace(sigma)
+    if not bool(xp.all(sigma > 0)):
+        raise ValueError("sigma must be greater than 0 (it is a standard deviation)")
+    return xp.log(sigma)

@@ -1,0 +1,36 @@
+"""The reparameterization estimator (eqs. 2 and 3): differentiate f(g(noise, theta)) along the path.
+
+IGR             KL in closed form (eq. 13), differentiated exactly.
+Gumbel-Softmax  KL sampled at the same z: log q(y) - log p(y), both terms differentiated in full.
+                (1) log q(y) is constant along the path: with t = log_alpha - tau y and tau y = log_alpha + G
+                    - tau lse(l), t = -G + tau lse(l), so sum_k [t_k - lse(t)] = -sum_k G_k - K lse(-G).
+                (2) Hence only -log p(y) contributes, through y: y_bar = -d log p/dy.
+"""
+
+from __future__ import annotations
+
+from ..backend import namespace
+from ..distributions import IGR, GumbelSoftmax
+from .base import Estimate, add_grads, over_variables
+
+
+def reparameterization(q, noise, f, p=None):
+    """Pathwise gradient of E_q[f(z)] + KL(q || p); signature and shapes in `base`. TypeError for other kinds of q."""
+    xp, _ = namespace(noise)
+    z, saved = q.run(noise)
+    value, z_bar = f(z)
+    grads = q.pullback(saved, z_bar)
+    if p is None:
+        return Estimate(value, xp.zeros_like(value), grads)
+    if isinstance(q, IGR):
+        kl = q.kl(p)
+        grads = add_grads(grads, q.kl_vjp(p, xp.ones_like(kl)))
+    elif isinstance(q, GumbelSoftmax):
+        y = saved[1]
+        log_p = p.log_prob(y)
+        kl = q.log_prob(y) - log_p
+        _, y_bar = p.log_prob_vjp(y, -xp.ones_like(log_p))
+        grads = add_grads(grads, q.pullback_y(saved, y_bar))
+    else:
+        raise TypeError(f"reparameterization knows IGR and GumbelSoftmax, got {type(q).__name__}")
+    return Estimate(value, over_variables(kl), grads)

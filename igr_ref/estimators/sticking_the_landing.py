@@ -1,0 +1,46 @@
+"""Sticking the landing (Roeder et al. 2017): KL sampled as log q(z) - log p(z), q's own parameters held fixed in log q.
+
+The parameters then act only through the path z = g(noise, theta). What is dropped, E[d log q/dtheta], is the score,
+whose mean is zero, so the estimator stays unbiased; when q = p the two densities cancel at every sample and the
+gradient's variance is zero.
+IGR             with one g for q and p the Jacobian terms cancel, and the cotangent of the KL at y is
+                -(y - mu)/sigma^2 + (y - mu_0)/sigma_0^2.
+Gumbel-Softmax  d log q/dy - d log p/dy at y, pushed back through y(log_alpha, G).
+"""
+
+from __future__ import annotations
+
+from ..backend import namespace
+from ..distributions import IGR, GumbelSoftmax, gaussian
+from .base import Estimate, add_grads, over_variables
+
+
+def sticking_the_landing(q, noise, f, p):
+    """Path gradient of E_q[f(z)] + KL(q || p); signature and shapes in `base`. TypeError for other kinds of q."""
+    z, saved = q.run(noise)
+    value, z_bar = f(z)
+    grads = q.pullback(saved, z_bar)
+    kl, kl_grads = (_igr if isinstance(q, IGR) else _gumbel_softmax)(q, p, saved)
+    return Estimate(value, over_variables(kl), add_grads(grads, kl_grads))
+
+
+def _igr(q, p, saved):
+    q.require_same_transform(p)
+    xp, _ = namespace(q.mu)
+    y = saved[1]
+    log_q = gaussian.log_prob(q.mu, q.log_sigma, y)
+    log_p = gaussian.log_prob(p.mu, p.log_sigma, y)
+    _, _, from_q = gaussian.log_prob_vjp(q.mu, q.log_sigma, y, xp.ones_like(log_q))
+    _, _, from_p = gaussian.log_prob_vjp(p.mu, p.log_sigma, y, xp.ones_like(log_p))
+    return log_q - log_p, q.pullback_y(saved, from_q - from_p)
+
+
+def _gumbel_softmax(q, p, saved):
+    if not isinstance(q, GumbelSoftmax):
+        raise TypeError(f"sticking_the_landing knows IGR and GumbelSoftmax, got {type(q).__name__}")
+    xp, _ = namespace(q.log_alpha)
+    y = saved[1]
+    log_q, log_p = q.log_prob(y), p.log_prob(y)
+    _, from_q = q.log_prob_vjp(y, xp.ones_like(log_q))  # the log_alpha part is the one that is dropped
+    _, from_p = p.log_prob_vjp(y, xp.ones_like(log_p))
+    return log_q - log_p, q.pullback_y(saved, from_q - from_p)

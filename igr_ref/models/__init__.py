@@ -1,0 +1,18 @@
+"""The minimal networks of the paper's experiments."""
+
+from .adam import Adam
+from .losses import Bernoulli, Gaussian
+from .mlp import MLP
+from .vae import VAE, GumbelSoftmaxFamily, IGRFamily, igr_i_family, igr_sb_family
+
+__all__ = [
+    "Adam",
+    "Bernoulli",
+    "Gaussian",
+    "GumbelSoftmaxFamily",
+    "IGRFamily",
+    "MLP",
+    "VAE",
+    "igr_i_family",
+    "igr_sb_family",
+]

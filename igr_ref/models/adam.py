@@ -1,0 +1,61 @@
+"""Adam (Kingma and Ba 2015), in the form whose epsilon is outside the bias correction (Keras; "epsilon hat").
+
+m <- b1 m + (1 - b1) g,   v <- b2 v + (1 - b2) g^2,   p <- p - lr_t m / (sqrt(v) + eps),
+lr_t = lr sqrt(1 - b2^t) / (1 - b1^t).
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..backend import namespace
+
+
+class Adam:
+    """State for a dict of arrays. `step` writes into the parameters and its own buffers: this is the hot path."""
+
+    def __init__(self, params, learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
+        if not learning_rate > 0:
+            raise ValueError(f"learning_rate must be greater than 0, got {learning_rate!r}")
+        self.learning_rate, self.beta_1, self.beta_2, self.epsilon = learning_rate, beta_1, beta_2, epsilon
+        self.t = 0
+        self.m, self.v, self._work = {}, {}, {}
+        for name, p in params.items():
+            xp, _ = namespace(p)
+            self.m[name], self.v[name], self._work[name] = xp.zeros_like(p), xp.zeros_like(p), xp.empty_like(p)
+
+    def step(self, params, grads, learning_rate=None):
+        """Update every array of `params` in place by its gradient; `learning_rate` overrides the default this once.
+
+        The factors (1 - b1) and (1 - b2) are folded into lr_t and eps: the buffers hold m/(1 - b1) and v/(1 - b2).
+        """
+        self.t += 1
+        lr = self.learning_rate if learning_rate is None else learning_rate
+        lr *= math.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
+        root = math.sqrt(1 - self.beta_2)
+        lr, epsilon = lr * (1 - self.beta_1) / root, self.epsilon / root
+        for name, p in params.items():
+            xp, _ = namespace(p)
+            g, m, v, work = grads[name], self.m[name], self.v[name], self._work[name]
+            xp.multiply(m, self.beta_1, out=m)
+            xp.add(m, g, out=m)
+            xp.multiply(v, self.beta_2, out=v)
+            xp.multiply(g, g, out=work)
+            xp.add(v, work, out=v)
+            xp.sqrt(v, out=work)
+            xp.add(work, epsilon, out=work)
+            xp.divide(m, work, out=work)
+            xp.multiply(work, lr, out=work)
+            xp.subtract(p, work, out=p)
+
+    def state(self):
+        """Everything a resume needs: {"t": int, "m.<name>": array, "v.<name>": array} (references, not copies)."""
+        arrays = {f"m.{name}": array for name, array in self.m.items()}
+        return {"t": self.t, **arrays, **{f"v.{name}": array for name, array in self.v.items()}}
+
+    def load(self, state):
+        """Take over a saved state, value by value. KeyError or ValueError where names or shapes differ."""
+        self.t = int(state["t"])
+        for kind, buffers in (("m", self.m), ("v", self.v)):
+            for name, buffer in buffers.items():
+                buffer[...] = state[f"{kind}.{name}"]

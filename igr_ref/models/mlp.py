@@ -1,0 +1,87 @@
+"""Dense layers and the multilayer perceptron, forward and pullback.
+
+Shapes: inputs (..., B, in), weights (in, out), biases (out,). A replica axis may stand in front of everything:
+inputs (R, B, in) with weights (R, in, out) and biases (R, out) train R networks as one program.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy
+
+from ..backend import namespace
+
+
+def dense(x, weight, bias):
+    """x W + b: (..., B, out)."""
+    xp, _ = namespace(x, weight)
+    return xp.matmul(x, weight) + bias[..., None, :]
+
+
+def dense_vjp(x, weight, out_bar, input_bar=True):
+    """(weight_bar, bias_bar, x_bar) = (x^T out_bar, sum_b out_bar, out_bar W^T); x_bar is None if not asked for."""
+    xp, _ = namespace(x, weight)
+    weight_bar = xp.matmul(xp.swapaxes(x, -1, -2), out_bar)
+    x_bar = xp.matmul(out_bar, xp.swapaxes(weight, -1, -2)) if input_bar else None
+    return weight_bar, xp.sum(out_bar, axis=-2), x_bar
+
+
+def relu(x):
+    """max(x, 0). Pullback from the output y: y_bar where y > 0, else 0."""
+    xp, _ = namespace(x)
+    return xp.maximum(x, 0)
+
+
+def relu_vjp(y, y_bar):
+    return y_bar * (y > 0)
+
+
+ACTIVATIONS = {"linear": (lambda x: x, lambda y, y_bar: y_bar), "relu": (relu, relu_vjp)}
+
+
+class MLP:
+    """Dense layers of the given widths, an activation between them and none after the last.
+
+    Parameters live in a dict {"0.weight": (in, out), "0.bias": (out,), "1.weight": ...} that the caller owns.
+    """
+
+    def __init__(self, widths, activation="relu"):
+        if len(widths) < 2 or any(int(width) != width or width < 1 for width in widths):
+            raise ValueError(f"widths needs two or more positive integers, got {widths!r}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+        self.widths = tuple(int(width) for width in widths)
+        self.activation = activation
+
+    def init(self, rng, dtype=numpy.float64):
+        """Glorot uniform weights, U(-l, l) with l = sqrt(6/(in + out)), and zero biases, as NumPy arrays."""
+        params = {}
+        for i, (n_in, n_out) in enumerate(zip(self.widths[:-1], self.widths[1:], strict=True)):
+            limit = math.sqrt(6 / (n_in + n_out))
+            params[f"{i}.weight"] = rng.uniform(-limit, limit, (n_in, n_out)).astype(dtype)
+            params[f"{i}.bias"] = numpy.zeros(n_out, dtype)
+        return params
+
+    def run(self, params, x):
+        """(output (..., B, out), saved): `saved` holds every layer's input."""
+        act, _ = ACTIVATIONS[self.activation]
+        last = len(self.widths) - 2
+        inputs = []
+        for i in range(last + 1):
+            inputs.append(x)
+            x = dense(x, params[f"{i}.weight"], params[f"{i}.bias"])
+            if i < last:
+                x = act(x)
+        return x, inputs
+
+    def pullback(self, params, saved, out_bar, input_bar=True):
+        """(gradients with the names of `params`, x_bar); x_bar is None unless input_bar."""
+        _, act_vjp = ACTIVATIONS[self.activation]
+        grads = {}
+        for i in range(len(saved) - 1, -1, -1):
+            weight_bar, bias_bar, x_bar = dense_vjp(saved[i], params[f"{i}.weight"], out_bar, input_bar or i > 0)
+            grads[f"{i}.weight"], grads[f"{i}.bias"] = weight_bar, bias_bar
+            # a layer's input is the activation's output, which is all that its pullback needs
+            out_bar = act_vjp(saved[i], x_bar) if i > 0 else x_bar
+        return grads, out_bar

@@ -1,0 +1,167 @@
+"""The variational autoencoder with discrete relaxations: 20 variables of 10 categories in the paper.
+
+Per image, L = E_q[-log p(x|z)] + KL(q(z|x) || p(z)); the decoder sees the N K numbers of z, last category included.
+
+    x --encoder--> o --relaxation--> q(z|x) --noise--> z --decoder--> -log p(x|z)
+    forward above; the pullback runs the same arrows backwards, with an estimator between z and o.
+"""
+
+from __future__ import annotations
+
+from ..backend import namespace
+from ..distributions import IGR, GumbelSoftmax
+from ..transforms import Chain, SoftmaxPlusPlus, StickBreaking
+from .mlp import MLP
+
+
+class GumbelSoftmaxFamily:
+    """o (..., N K) = log_alpha. Prior: uniform log_alpha at `prior_temperature` (default: the same temperature)."""
+
+    noise = "gumbel"
+
+    def __init__(self, n_variables, n_categories, temperature, prior_temperature=None):
+        self.n, self.k, self.temperature = n_variables, n_categories, temperature
+        self.prior_temperature = temperature if prior_temperature is None else prior_temperature
+        self.outputs = self.noise_size = n_variables * n_categories
+
+    def posterior(self, o):
+        return GumbelSoftmax(o.reshape(*o.shape[:-1], self.n, self.k), self.temperature, validate=False)
+
+    def prior(self, q):
+        xp, _ = namespace(q.log_alpha)
+        uniform = xp.zeros((self.n, self.k), dtype=q.log_alpha.dtype)
+        return GumbelSoftmax(uniform, self.prior_temperature, validate=False)
+
+    def output_bar(self, grads):
+        bar = grads["log_alpha"]
+        return bar.reshape(*bar.shape[:-2], self.outputs)
+
+
+class IGRFamily:
+    """o (..., 2 N (K-1)): mu, then log_sigma. Prior: N(mu_0, sigma_0^2), one number each or (K-1,), on the same g.
+
+    `transform` takes (..., K-1) to the simplex (..., K): softmax++ for IGR-I, eq. 18's chain for IGR-SB.
+    """
+
+    noise = "normal"
+
+    def __init__(self, n_variables, n_categories, transform, prior_mu, prior_log_sigma):
+        self.n, self.k, self.transform = n_variables, n_categories, transform
+        self.prior_mu, self.prior_log_sigma = prior_mu, prior_log_sigma
+        self.noise_size = n_variables * (n_categories - 1)
+        self.outputs = 2 * self.noise_size
+
+    def posterior(self, o):
+        shape = (*o.shape[:-1], self.n, self.k - 1)
+        half = self.outputs // 2
+        mu, log_sigma = o[..., :half].reshape(shape), o[..., half:].reshape(shape)
+        return IGR(mu, log_sigma, self.transform, validate=False)
+
+    def prior(self, q):
+        xp, _ = namespace(q.mu)
+        shape = (self.n, self.k - 1)
+        mu, log_sigma = (
+            xp.broadcast_to(xp.asarray(value, dtype=q.mu.dtype), shape)
+            for value in (self.prior_mu, self.prior_log_sigma)
+        )
+        return IGR(mu, log_sigma, self.transform, validate=False)
+
+    def output_bar(self, grads):
+        xp, _ = namespace(grads["mu"])
+        flat = (*grads["mu"].shape[:-2], self.outputs // 2)
+        return xp.concatenate([grads["mu"].reshape(flat), grads["log_sigma"].reshape(flat)], axis=-1)
+
+
+def igr_i_family(n_variables, n_categories, temperature, prior_mu, prior_log_sigma, delta=1.0):
+    """IGR-I: softmax++ (eq. 15)."""
+    return IGRFamily(n_variables, n_categories, SoftmaxPlusPlus(temperature, delta), prior_mu, prior_log_sigma)
+
+
+def igr_sb_family(n_variables, n_categories, temperature, prior_mu, prior_log_sigma, delta=1.0):
+    """IGR-SB with K-1 sticks: stick-breaking, then softmax++ (eq. 18)."""
+    transform = Chain(StickBreaking(), SoftmaxPlusPlus(temperature, delta))
+    return IGRFamily(n_variables, n_categories, transform, prior_mu, prior_log_sigma)
+
+
+class VAE:
+    """Encoder and decoder MLPs around a relaxation family and a pixel likelihood.
+
+    architecture "linear": P -> E and N K -> P; "nonlinear": hidden layers 512, 256 and, mirrored, 256, 512, with ReLU.
+    Parameters: one dict, names "encoder.0.weight" ... "decoder.0.bias" ..., arrays with or without a replica axis.
+    """
+
+    HIDDEN = {"linear": (), "nonlinear": (512, 256)}
+
+    def __init__(self, family, likelihood, n_pixels, architecture="linear"):
+        if architecture not in self.HIDDEN:
+            raise ValueError(f"architecture must be one of {sorted(self.HIDDEN)}, got {architecture!r}")
+        hidden = self.HIDDEN[architecture]
+        code = family.n * family.k
+        self.family, self.likelihood, self.n_pixels = family, likelihood, n_pixels
+        self.encoder = MLP((n_pixels, *hidden, family.outputs))
+        self.decoder = MLP((code, *hidden[::-1], n_pixels * likelihood.outputs_per_pixel))
+
+    def init(self, rng, dtype):
+        """Fresh parameters (no replica axis) as NumPy arrays."""
+        encoder, decoder = self.encoder.init(rng, dtype), self.decoder.init(rng, dtype)
+        return {**_named("encoder", encoder), **_named("decoder", decoder)}
+
+    def noise_shape(self, n_images, n_samples=1):
+        """(S, B, N, K or K-1): the noise of one step, without a replica axis."""
+        return (n_samples, n_images, self.family.n, self.family.noise_size // self.family.n)
+
+    def posterior(self, params, x):
+        """q(z|x) for images x (..., B, P), parameters (..., B, N, .)."""
+        return self.family.posterior(self.encoder.run(_part(params, "encoder"), x)[0])
+
+    def decode(self, params, z):
+        """Decoder outputs (..., B, P or 2P) of codes z (..., B, N, K)."""
+        return self.decoder.run(_part(params, "decoder"), z.reshape(*z.shape[:-2], -1))[0]
+
+    def loss(self, params, x, noise, estimator):
+        """The estimate of L per sample and image, without gradients: see `loss_and_grads`."""
+        return self._loss(params, x, noise, estimator)[0]
+
+    def loss_and_grads(self, params, x, noise, estimator):
+        """(estimate, grads) for images x ([R,] B, P) and noise ([R,] S, B, N, .).
+
+        estimate.value, .kl and .loss are ([R,] S, B); grads are those of the mean over samples and images.
+        """
+        estimate, encoder_saved, decoder_grads = self._loss(params, x, noise, estimator)
+        o_bar = self.family.output_bar(estimate.grads)
+        # mean over S, and over B: the estimator's gradients are per sample
+        xp, _ = namespace(o_bar)
+        o_bar = xp.sum(o_bar, axis=-3) / (o_bar.shape[-3] * o_bar.shape[-2])
+        encoder_grads, _ = self.encoder.pullback(_part(params, "encoder"), encoder_saved, o_bar, input_bar=False)
+        return estimate, {**_named("encoder", encoder_grads), **_named("decoder", decoder_grads)}
+
+    def _loss(self, params, x, noise, estimator):
+        decoder_params = _part(params, "decoder")
+        decoder_grads = {}
+        o, encoder_saved = self.encoder.run(_part(params, "encoder"), x)
+        q = self.family.posterior(o[..., None, :, :])  # a sample axis before the batch
+        p = self.family.prior(q)
+
+        def f(z):
+            """-log p(x|z) per sample and image; the decoder's own gradients, of the mean, are kept on the side."""
+            lead = z.shape[:-2]  # ([R,] S, B)
+            rows = z.reshape(*lead[:-2], lead[-2] * lead[-1], -1)  # the decoder sees S B rows
+            outputs, saved = self.decoder.run(decoder_params, rows)
+            outputs = outputs.reshape(*lead, -1)
+            log_p, bar = self.likelihood.log_prob_and_grad(x[..., None, :, :], outputs)
+            scale = -1.0 / (lead[-2] * lead[-1])
+            bar = bar.reshape(*lead[:-2], lead[-2] * lead[-1], -1) * scale
+            grads, z_bar = self.decoder.pullback(decoder_params, saved, bar)
+            decoder_grads.update(grads)
+            return -log_p, z_bar.reshape(z.shape) * (-1.0 / scale)
+
+        return estimator(q, noise, f, p), encoder_saved, decoder_grads
+
+
+def _named(prefix, params):
+    return {f"{prefix}.{name}": array for name, array in params.items()}
+
+
+def _part(params, prefix):
+    cut = len(prefix) + 1
+    return {name[cut:]: array for name, array in params.items() if name.startswith(prefix + ".")}

@@ -1,0 +1,40 @@
+"""Where randomness comes from: one generator for each (seed, stream, step), and draws that suit float32.
+
+A generator is a pure function of its key, so a run can be resumed, sharded over machines or trained beside other
+replicas and still meet the same noise. Functions that compute take noise as an argument; only this file draws.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy
+
+
+def generator(seed, stream, step=0):
+    """numpy.random.Generator keyed by an integer seed, the name of a stream and an integer step (all >= 0)."""
+    key = (zlib.crc32(stream.encode()), int(step))
+    return numpy.random.Generator(numpy.random.SFC64(numpy.random.SeedSequence(int(seed), spawn_key=key)))
+
+
+def normal(rng, shape, dtype=numpy.float64):
+    """Standard normal draws."""
+    return rng.standard_normal(shape, dtype=dtype)
+
+
+def uniform(rng, shape, dtype=numpy.float64):
+    """Draws in the open interval (0, 1).
+
+    NumPy's floats are multiples of 2^-24 (float32) or 2^-53 (float64) in [0, 1), and exactly 0 a few times in 1e8
+    for float32. Zero becomes half a step, by maximum: adding a constant instead would round values near 1 up to 1.
+    """
+    return numpy.maximum(rng.random(shape, dtype=dtype), _half_step(dtype))
+
+
+def gumbel(rng, shape, dtype=numpy.float64):
+    """Gumbel(0, 1) draws, -log E with E a standard exponential, which float32 also rounds to exactly 0 at times."""
+    return -numpy.log(numpy.maximum(rng.standard_exponential(shape, dtype=dtype), _half_step(dtype)))
+
+
+def _half_step(dtype):
+    return numpy.dtype(dtype).type(2.0**-25 if numpy.dtype(dtype) == numpy.float32 else 2.0**-54)

@@ -1,0 +1,136 @@
+"""Scalar helpers that stay accurate at the ends of the line, each with its derivative beside it.
+
+Naming: `f(x)` is followed by `f_grad(x)` = df/dx; reductions run over the last axis unless an axis is given.
+Everything is elementwise, keeps the dtype of its input and never clamps.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .backend import namespace
+
+LOG_2PI = math.log(2 * math.pi)
+LOG_2 = math.log(2.0)
+SQRT_2 = math.sqrt(2.0)
+SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+
+
+def softplus(x):
+    """log(1 + e^x) = max(x, 0) + log1p(e^-|x|), exact to rounding for every finite x."""
+    xp, _ = namespace(x)
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+def softplus_grad(x):
+    """d softplus(x)/dx = sigmoid(x)."""
+    return sigmoid(x)
+
+
+def sigmoid(x):
+    """1 / (1 + e^-x)."""
+    _, special = namespace(x)
+    return special.expit(x)
+
+
+def sigmoid_grad(x):
+    """d sigmoid(x)/dx = sigmoid(x) sigmoid(-x): no cancellation for large |x|."""
+    return sigmoid(x) * sigmoid(-x)
+
+
+def log_sigmoid(x):
+    """log sigmoid(x) = -softplus(-x) (called log_expit in SciPy). log(1 - sigmoid(x)) is log_sigmoid(-x)."""
+    return -softplus(-x)
+
+
+def log_sigmoid_grad(x):
+    """d log sigmoid(x)/dx = sigmoid(-x)."""
+    return sigmoid(-x)
+
+
+def log1mexp(x):
+    """log(1 - e^x) for x < 0, switching form at -log 2 (Maechler 2012). At x = 0 the value is -inf."""
+    xp, _ = namespace(x)
+    near = x > -LOG_2
+    # Each branch sees an argument in its own range, so neither overflows nor warns where it is not used.
+    close = xp.log(-xp.expm1(xp.where(near, x, -LOG_2)))
+    far = xp.log1p(-xp.exp(xp.where(near, -LOG_2, x)))
+    return xp.where(near, close, far)
+
+
+def log1mexp_grad(x):
+    """d log(1 - e^x)/dx = -1 / (e^-x - 1) = -1/expm1(-x)."""
+    xp, _ = namespace(x)
+    return xp.exp(x) / xp.expm1(x)
+
+
+def logsumexp(x, axis=-1, keepdims=False):
+    """log sum_k e^{x_k} along `axis`, with the maximum taken out first."""
+    xp, _ = namespace(x)
+    top = xp.max(x, axis=axis, keepdims=True)
+    out = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
+    return out if keepdims else xp.squeeze(out, axis=axis)
+
+
+def logsumexp_grad(x, axis=-1):
+    """d logsumexp(x)/dx_k = softmax(x)_k."""
+    return softmax(x, axis=axis)
+
+
+def log_softmax(x, axis=-1):
+    """x - logsumexp(x). Its pullback, in terms of the output l: x_bar = l_bar - e^l sum_k l_bar_k."""
+    xp, _ = namespace(x)
+    shifted = x - xp.max(x, axis=axis, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
+
+
+def log_softmax_vjp(log_z, l_bar):
+    """Pullback of log_softmax over the last axis, from its saved output."""
+    xp, _ = namespace(log_z)
+    return l_bar - xp.exp(log_z) * xp.sum(l_bar, axis=-1, keepdims=True)
+
+
+def softmax(x, axis=-1):
+    """e^{x_k} / sum_j e^{x_j}."""
+    xp, _ = namespace(x)
+    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
+    return e / xp.sum(e, axis=axis, keepdims=True)
+
+
+def softmax_vjp(z, z_bar):
+    """Pullback of softmax over the last axis, from its saved output: x_bar_j = z_j sum_k z_k (z_bar_j - z_bar_k).
+
+    The sum is unchanged when one constant is taken from every z_bar_k. Taking out the cotangent of the entry above
+    1/2, if there is one, leaves that entry's own result free of cancellation, so that gradients near a vertex are
+    right to relative precision down to underflow (the textbook z_j (z_bar_j - sum_k z_k z_bar_k) is rounding error
+    there as soon as 1 - z_j < 1e-16).
+    """
+    xp, _ = namespace(z)
+    shifted = z_bar - xp.sum(z_bar * (z > 0.5), axis=-1, keepdims=True)
+    return z * (shifted - xp.sum(z * shifted, axis=-1, keepdims=True))
+
+
+def log_normal_pdf(x):
+    """log phi(x) = -x^2/2 - log(2 pi)/2, the standard normal log density."""
+    return -0.5 * (x * x) - 0.5 * LOG_2PI
+
+
+def log_normal_pdf_grad(x):
+    """d log phi(x)/dx = -x."""
+    return -x
+
+
+def log_ndtr(x):
+    """log Phi(x), the log of the standard normal distribution function, right in both tails."""
+    _, special = namespace(x)
+    return special.log_ndtr(x)
+
+
+def log_ndtr_grad(x):
+    """d log Phi(x)/dx = phi(x)/Phi(x) = sqrt(2/pi) / erfcx(-x/sqrt 2).
+
+    The scaled complementary error function has no cancellation: for x -> -inf the value tends to -x, and for
+    x -> +inf erfcx overflows to infinity exactly where the ratio has underflowed to zero.
+    """
+    _, special = namespace(x)
+    return SQRT_2_OVER_PI / special.erfcx(-x / SQRT_2)

@@ -1,0 +1,78 @@
+"""Fitting a relaxation to a given discrete law (eq. 14), by matching moments.
+
+    minimise ||z_mean - p_0||^2,  z_mean = (1/M) sum_m z_m;    the cotangent of each sample is 2 (z_mean - p_0)/M.
+
+eq. 14 as printed, E||z - p_0||^2 = tr Var(z) + ||E z - p_0||^2, is minimised by a constant z = p_0 (sigma -> 0), which
+is no relaxation of anything (AUDIT 10): "moment matching", as the text says and the code does, is the first form. The
+printed one is kept as objective="as_printed" for the comparison.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy
+
+from . import noise
+from .backend import namespace
+from .distributions import igr_i, igr_sb
+from .models.adam import Adam
+
+
+def fit(build, params, p_0, draw, steps=1000, learning_rate=0.01, objective="moments"):
+    """(params, losses): Adam on the relaxation build(**params), from the start `params` (arrays (K or K-1,)).
+
+    draw(step) gives that step's noise (M, K or K-1). p_0 (K,) must sum to 1, or be the head of a longer law (AUDIT 38)
+    and sum to less. Raises ValueError for another p_0 or objective, FloatingPointError if the loss stops being finite.
+    """
+    xp, _ = namespace(p_0)
+    if objective not in ("moments", "as_printed"):
+        raise ValueError(f"objective must be 'moments' or 'as_printed', got {objective!r}")
+    if not bool(xp.all(p_0 >= 0)) or not 0 < float(p_0.sum()) <= 1 + 1e-6:
+        raise ValueError(f"p_0 must be probabilities that sum to 1 (or to less, if truncated); sum {float(p_0.sum())}")
+    params = {name: value.copy() for name, value in params.items()}
+    adam = Adam(params, learning_rate)
+    losses = []
+    for step in range(steps):
+        q = build(**params)
+        z, saved = q.run(draw(step))
+        centre = xp.mean(z, axis=0, keepdims=True) if objective == "moments" else z
+        error = centre - p_0
+        losses.append(float(xp.sum(error * error) / error.shape[0]))
+        if not math.isfinite(losses[-1]):
+            raise FloatingPointError(f"eq. 14: the loss became {losses[-1]} at step {step}")
+        bars = q.pullback(saved, xp.broadcast_to(2 * error / z.shape[0], z.shape))
+        adam.step(params, {name: xp.sum(bars[name], axis=0) for name in params})
+    return params, losses
+
+
+def igr_i_prior(n_categories, temperature=0.01, n_samples=10_000, steps=1000, seed=0):
+    """(mu_0, log_sigma_0), two numbers: eq. 14 for the uniform law, start mu = log_sigma = 0, averaged over k.
+
+    As tau -> 0 only mu_0/sigma_0 is identified (-.7530 at K = 10, AUDIT 34).
+    """
+    start = {"mu": numpy.zeros(n_categories - 1), "log_sigma": numpy.zeros(n_categories - 1)}
+    params = _fit_uniform(igr_i, start, n_categories, temperature, n_samples, steps, seed)
+    return float(params["mu"].mean()), float(params["log_sigma"].mean())
+
+
+def igr_sb_prior(n_categories, temperature=0.01, n_samples=10_000, steps=1000, seed=0):
+    """(mu_0, log_sigma_0), arrays (K-1,): eq. 14 for the uniform law with K-1 sticks.
+
+    Start: mu = logit(1/(K-1)), log_sigma ~ N(.541, .01^2). The K-th category cannot be reached (AUDIT 12).
+    """
+    n = n_categories - 1
+    mu = numpy.full(n, -math.log(n - 1) if n > 1 else 0.0)  # logit(1/n) = -log(n - 1)
+    log_sigma = 0.541 + 0.01 * noise.normal(noise.generator(seed, "prior-start"), n)
+    start = {"mu": mu, "log_sigma": log_sigma}
+    params = _fit_uniform(igr_sb, start, n_categories, temperature, n_samples, steps, seed)
+    return params["mu"], params["log_sigma"]
+
+
+def _fit_uniform(build, start, n_categories, temperature, n_samples, steps, seed):
+    p_0 = numpy.full(n_categories, 1 / n_categories)
+
+    def draw(step):
+        return noise.normal(noise.generator(seed, "prior", step), (n_samples, n_categories - 1))
+
+    return fit(lambda mu, log_sigma: build(mu, log_sigma, temperature), start, p_0, draw, steps)[0]

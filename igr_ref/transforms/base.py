@@ -1,0 +1,114 @@
+"""The contract of a transform g from R^{K-1}, said once.
+
+Shapes. Inputs y are (..., K-1): the category axis is last and any axes may lead (replica, batch, variable). A map
+onto the simplex (`onto_simplex`) returns all K coordinates, the K-th computed directly and never as one minus a sum;
+any other map returns K-1. The Jacobian, and hence the log-determinant, is that of the first K-1 coordinates, the
+paper's S^{K-1}, with respect to Lebesgue measure there.
+
+    z, saved          = g.run(y)                              the primitive, with what the pullback needs
+    y_bar, param_bars = g.pullback(saved, z_bar, log_det_bar) gradients of <z_bar, z> + <log_det_bar, log|det J|>
+    z                 = g.forward(y)          y = g.inverse(z)
+    J                 = g.jacobian(y)         (..., K-1, K-1),  J[..., k, i] = dz_k/dy_i
+    log|det J|        = g.log_det(y)          (...)
+    b                 = g.discretize(y)       one-hot (..., K), the limit of g(y) as the temperature tends to 0;
+                        g.category(y)         the same as category numbers
+
+`z_bar` has the shape of z and `log_det_bar` that of log_det; either may be None (no such term). Gradients of the
+transform's own parameters come back in the dict `param_bars`, summed over nothing that leads y: one value a sample.
+A temperature is a positive number, or an array that broadcasts against y with a last axis of length 1 (one
+temperature for each replica, say).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy
+
+from ..backend import namespace
+
+
+class Transform:
+    onto_simplex = False
+
+    def run(self, y):
+        """(g(y), saved): the value, and what `pullback` needs to go back."""
+        raise NotImplementedError(f"{type(self).__name__} does not define run")
+
+    def pullback(self, saved, z_bar=None, log_det_bar=None):
+        """(y_bar, param_bars): see the module's text."""
+        raise NotImplementedError(f"{type(self).__name__} does not define pullback")
+
+    def log_det(self, y):
+        raise NotImplementedError(f"{type(self).__name__} does not define log_det")
+
+    def jacobian(self, y):
+        raise NotImplementedError(f"{type(self).__name__} does not define jacobian")
+
+    def inverse(self, z):
+        raise NotImplementedError(f"{type(self).__name__} does not define inverse")
+
+    def category(self, y):
+        """The vertex that g(y) tends to as the temperature tends to 0, as category numbers 0..K-1 (...)."""
+        raise NotImplementedError(f"{type(self).__name__} has no discrete limit")
+
+    def discretize(self, y):
+        """The same as exactly one-hot vectors (..., K)."""
+        xp, _ = namespace(y)
+        return one_hot(self.category(y), y.shape[-1] + 1, xp, y.dtype)
+
+    def forward(self, y):
+        """g(y): (..., K) onto the simplex, (..., K-1) otherwise."""
+        return self.run(y)[0]
+
+    def vjp(self, y, z_bar=None, log_det_bar=None):
+        """The pullback at y, for callers that have not kept `saved`."""
+        return self.pullback(self.run(y)[1], z_bar, log_det_bar)
+
+
+def check_temperature(temperature):
+    """Return the temperature, or raise ValueError: it must be finite and positive (the limit 0 is `discretize`)."""
+    if isinstance(temperature, (int, float, numpy.generic)):
+        good = math.isfinite(temperature) and temperature > 0
+    else:
+        xp, _ = namespace(temperature)
+        if temperature.ndim == 0 or temperature.shape[-1] != 1:
+            raise ValueError(
+                "temperature: an array needs a last axis of length 1, so that it broadcasts over the categories; "
+                f"got shape {temperature.shape}"
+            )
+        good = bool(xp.all(xp.isfinite(temperature) & (temperature > 0)))
+    if not good:
+        raise ValueError(
+            f"temperature must be finite and greater than 0, got {temperature!r}; "
+            "for the limit 0 use discretize, which returns the one-hot vector"
+        )
+    return temperature
+
+
+def like(temperature, y):
+    """The temperature in y's namespace and dtype."""
+    if isinstance(temperature, (int, float, numpy.generic)):
+        return float(temperature)
+    xp, _ = namespace(y, temperature)
+    return xp.asarray(temperature, dtype=y.dtype)
+
+
+def log_temperature(temperature, y):
+    """log(temperature) without its category axis: broadcasts against log-determinants."""
+    if isinstance(temperature, (int, float, numpy.generic)):
+        return math.log(temperature)
+    xp, _ = namespace(y, temperature)
+    return xp.log(xp.asarray(temperature, dtype=y.dtype))[..., 0]
+
+
+def add_term(total, term):
+    """total + term where either may be None."""
+    if total is None:
+        return term
+    return total if term is None else total + term
+
+
+def one_hot(index, n, xp, dtype):
+    """One-hot vectors (..., n) of integer indices (...): entries are exactly 0 and 1."""
+    return (index[..., None] == xp.arange(n)).astype(dtype)
