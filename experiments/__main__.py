@@ -1,0 +1,221 @@
+"""python -m experiments <command>. Exit codes: 0 done, 1 a run failed or was interrupted, 2 bad command or input."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+from igr_ref.backend import device_namespace
+
+from . import data, plan, tables
+from .evaluate import evaluate
+from .progress import Progress, clock
+from .store import read_json, write_json
+from .tables import scores
+from .train import Interrupted, State, TrainingError
+from .train import run as run_config
+
+EXAMPLES = """examples:
+  python -m experiments quickstart
+  python -m experiments train --dataset mnist --model igr_i --temperature 0.15 --epochs 10 --learning-rate 1e-3
+  python -m experiments evaluate runs/RUN --m 5000
+  python -m experiments data mnist fmnist
+  python -m experiments list
+"""
+
+FIELD_HELP = {
+    "dataset": f"{', '.join(data.NAMES)}, or the path of an .npz with arrays train and test",
+    "model": ", ".join(plan.MODELS),
+    "estimator": "plain (reparameterization) or sl (sticking the landing)",
+    "architecture": ", ".join(plan.ARCHITECTURES),
+    "prior_temperature": "gs only: the prior's own temperature (default: that of the posterior)",
+    "m": "importance samples of the log-likelihood bound",
+    "law_draws": "draws of the simulated discrete law (igr_sb)",
+    "monitor_every": "epochs between points of the learning curve, 0 for none",
+    "n_samples": "relaxed samples an image and step",
+    "delta": "softmax++'s constant (eq. 15)",
+}
+TYPES = {"str": str, "int": int, "float": float, "float | None": float}
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments", description="Run the experiments of the IGR paper.", epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    def command(name, function, text):
+        sub = commands.add_parser(
+            name, help=text, description=text, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        sub.set_defaults(function=function)
+        return sub
+
+    quick = command(
+        "quickstart", quickstart, "Train and score three relaxations on the embedded digits, and draw them."
+    )
+    quick.add_argument(
+        "--figure", default="figures/quickstart.png", help="where to save the picture (default %(default)s)"
+    )
+    train = command("train", train_command, "Train one VAE and score its recovered discrete model.")
+    for field in dataclasses.fields(plan.RunConfig):
+        flag = "--" + field.name.replace("_", "-")
+        text = FIELD_HELP.get(field.name, field.name.replace("_", " "))
+        if field.type == "bool":
+            train.add_argument(
+                flag, action="store_true", help="hold out and score the validation images, not the test images"
+            )
+        else:
+            train.add_argument(
+                flag, type=TYPES[field.type], default=field.default, help=f"{text} (default {field.default})"
+            )
+    score = command("evaluate", evaluate_command, "Score a trained run again, with other settings.")
+    score.add_argument("run", type=Path, help="a run directory")
+    score.add_argument("--m", type=int, help="importance samples (default: the run's)")
+    score.add_argument("--split", choices=("train", "validation", "test"), default="test")
+    score.add_argument("--limit", type=int, help="only the first so many images")
+    fetch = command("data", data_command, "Find or download data sets, verify them, and say what they hold.")
+    fetch.add_argument("names", nargs="*", default=["digits"], help=FIELD_HELP["dataset"])
+    command("list", list_command, "List models, estimators, data sets, and the runs in --runs.")
+    renew = command("report", report_command, "Regenerate README's tables from experiments/results.")
+    renew.add_argument(
+        "--check", action="store_true", help="change nothing; exit 1 if a table is not what the results give"
+    )
+    for sub in (quick, train, score):
+        sub.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu needs CuPy and an NVIDIA card")
+        sub.add_argument("--quiet", action="store_true", help="no progress on the terminal (the run's log.txt has it)")
+    for sub in (quick, train, commands.choices["list"]):
+        sub.add_argument(
+            "--runs", type=Path, default=Path("runs"), help="folder of run directories (default %(default)s)"
+        )
+    for sub in (train, score, fetch):
+        sub.add_argument(
+            "--data-dir", help="where data files lie (default: $IGR_DATA_DIR, then the user cache, then download)"
+        )
+    args = parser.parse_args(argv)
+    try:
+        return args.function(args) or 0
+    except Interrupted as stop:
+        print(
+            f"\nInterrupted: a checkpoint is in {stop.path}. Run the same command again to go on from there.",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 1
+    except (TrainingError, FloatingPointError) as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    except (ValueError, RuntimeError, OSError) as error:  # DataError, StoreError, a missing GPU, an unreadable path
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def quickstart(args):
+    from .plots import quickstart as picture
+
+    started = time.monotonic()
+    configs = plan.quickstart()
+    print(
+        f"{len(configs)} runs on the embedded 8 x 8 digits, {configs[0].epochs} epochs each: about a minute on 2 cores."
+    )
+    results = []
+    for config in configs:
+        results.append(run_config(config, args.runs / config.id, device=args.device, quiet=args.quiet))
+    dataset = data.load("digits")
+    runs = [(c, r, *_trained(args.runs / c.id, c, dataset)) for c, r in zip(configs, results, strict=True)]
+    path = picture.draw(runs, dataset, Path(args.figure))
+    write_json(Path(args.figure).with_suffix(".json"), results)
+    print()
+    print(tables.text(scores.HEADER, scores.rows(results)))
+    print(f"""
+nats per image, mean ± standard error over {len(dataset.test)} test images; higher is better. One seed.
+The log-likelihood bound is importance weighted with m = {configs[0].m}; "as published" is the metric of the paper's
+code, which bounds nothing (see README). ESS: median effective sample size of the importance weights.
+
+{path} and {path.with_suffix(".json")} written; runs in {args.runs}. {clock(time.monotonic() - started)} in all.""")
+
+
+def train_command(args):
+    fields = {field.name: getattr(args, field.name) for field in dataclasses.fields(plan.RunConfig)}
+    config = plan.RunConfig(**fields)
+    folder = args.runs / config.id
+    print(f"run {folder}", file=sys.stderr)
+    result = run_config(config, folder, args.data_dir, args.device, args.quiet)
+    print(tables.text(scores.HEADER, scores.rows([result])))
+    n = result["metrics"]["all"]["images"]
+    print(f"{n} {result['dataset']['split']} images, m = {config.m}; {folder / 'result.json'}")
+
+
+def evaluate_command(args):
+    config = plan.from_dict(read_json(args.run / "config.json"))
+    config = dataclasses.replace(config, m=args.m or config.m)
+    dataset = data.load(config.dataset, args.data_dir)
+    model, params = _trained(args.run, plan.from_dict(read_json(args.run / "config.json")), dataset, args.device)
+    splits = dict(zip(("train", "validation", "test"), dataset.split(config.validation), strict=True))
+    images = splits[args.split]
+    if images is None:
+        raise ValueError("this run held no validation images out; train with --validation, or score the test split")
+    images = images[: args.limit]
+    bar = Progress(len(images), f"{config.label} scoring", "image")
+    if args.quiet:
+        bar.file = None
+    metrics = evaluate(
+        config, model, params, images, lambda rows: dataset.floats(rows, config.dtype), args.device,
+        (lambda done, total: None) if args.quiet else (lambda done, total: bar.update(done)),
+    )  # fmt: skip
+    bar.close()
+    path = args.run / f"evaluation-{args.split}-m{config.m}{f'-first{args.limit}' if args.limit else ''}.json"
+    write_json(path, {"id": config.id, "config": config.as_dict(), "split": args.split, "metrics": metrics})
+    row = {"config": config.as_dict(), "metrics": metrics, "seconds": {}}
+    print(tables.text(scores.HEADER, scores.rows([row])))
+    print(path)
+
+
+def data_command(args):
+    for name in args.names:
+        dataset = data.load(name, args.data_dir)
+        kind = "binary" if dataset.binary else "grey"
+        shape = " x ".join(map(str, dataset.image_shape))
+        print(f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} test images of", end=" ")
+        print(f"{shape} {kind} pixels, sha256 {dataset.sha256[:16]}...")
+        print(f"  {dataset.note}")
+
+
+def list_command(args):
+    print("models       " + ", ".join(f"{key} ({name})" for key, name in plan.MODELS.items()))
+    print("estimators   " + ", ".join(plan.ESTIMATORS))
+    print("data sets    " + ", ".join(data.NAMES) + ", PATH.npz")
+    folders = sorted(path.parent for path in args.runs.glob("*/config.json"))
+    print(f"runs in {args.runs}: {len(folders)}")
+    for folder in folders:
+        done = (folder / "result.json").exists()
+        state = "done" if done else "checkpoint" if (folder / "checkpoint.npz").exists() else "started"
+        print(f"  {state:10}  {folder.name}")
+
+
+def report_command(args):
+    from .report import report
+
+    same = report(check=args.check)
+    print("README's tables are what the results give" if same else
+          "README's tables differ from the results" if args.check else "README.md updated")  # fmt: skip
+    return 1 if args.check and not same else 0
+
+
+def _trained(folder, config, dataset, device="cpu"):
+    """(model, params) of a run's checkpoint; FileNotFoundError if there is none."""
+    if not (folder / "checkpoint.npz").exists():
+        raise FileNotFoundError(f"{folder} has no checkpoint.npz: train the run first")
+    state = State(config, dataset, device_namespace(device))
+    state.restore(folder / "checkpoint.npz", config, dataset)
+    return state.model, state.params
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""One config in, one result out: training that can be killed at any moment and goes on where it was.
+
+A run directory holds config.json, checkpoint.npz (parameters, Adam's state, position, history), log.txt and, at the
+end, result.json. All noise is keyed by (seed, stream, step), so a resumed run meets the noise an unbroken one would
+have met, and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy
+
+from igr_ref import noise
+from igr_ref.backend import device_namespace, to_host
+from igr_ref.models import Adam
+
+from . import build
+from .data import load
+from .evaluate import evaluate
+from .progress import Progress, clock
+from .store import load_checkpoint, parameter_hash, provenance, read_json, save_checkpoint, write_json
+
+DIVERGED = 1e6  # nats an image: a thousand times what any model of 784 pixels starts from
+
+
+class TrainingError(ArithmeticError):
+    """NaN or divergence: names the run, the step and the quantity."""
+
+
+class Interrupted(Exception):
+    """Stopped by Ctrl-C or SIGTERM after a checkpoint was saved; `.path` is the run directory."""
+
+    def __init__(self, path):
+        super().__init__(f"stopped; a checkpoint was saved in {path}")
+        self.path = path
+
+
+def run(config, folder, data_dir=None, device="cpu", quiet=False, checkpoint_seconds=20.0):
+    """The result (a dict) of `config`, from `folder`/result.json if it is done, else trained, scored and stored there.
+
+    Raises DataError, TrainingError, Interrupted, StoreError (damaged files), RuntimeError (no GPU).
+    """
+    folder = Path(folder)
+    try:
+        result = read_json(folder / "result.json")
+    except FileNotFoundError:
+        pass
+    else:
+        _require_same_run(folder / "result.json", result["id"], config)
+        return result
+    xp = device_namespace(device)
+    dataset = load(config.dataset, data_dir, progress=not quiet)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", config.as_dict())
+    with open(folder / "log.txt", "a") as log:
+        state = train(config, dataset, folder, xp, log, quiet, checkpoint_seconds)
+        training, validation, test = dataset.split(config.validation)
+        images, split = (validation, "validation") if config.validation else (test, "test")
+        started = time.monotonic()
+        bar = Progress(len(images), f"{config.label} scoring", "image", file=log if quiet else None)
+        metrics = evaluate(
+            config, state.model, state.params, images, lambda rows: dataset.floats(rows, config.dtype), device,
+            lambda done, total: bar.update(done),
+        )  # fmt: skip
+        bar.close()
+    result = {
+        "id": config.id,
+        "config": config.as_dict(),
+        "dataset": {
+            "name": dataset.name, "note": dataset.note, "sha256": dataset.sha256, "decoder": dataset.decoder,
+            "train_images": len(training), "scored_images": len(images), "split": split,
+        },
+        "prior": state.prior,
+        "metrics": metrics,
+        "history": state.history,
+        "parameters_sha256": parameter_hash({name: to_host(p) for name, p in state.params.items()}),
+        "seconds": {"training": round(state.seconds, 3), "evaluation": round(time.monotonic() - started, 3)},
+        "provenance": provenance(device),
+    }  # fmt: skip
+    write_json(folder / "result.json", result)
+    return result
+
+
+class State:
+    """Everything a run is in the middle of: what a checkpoint holds, with the objects built around it."""
+
+    def __init__(self, config, dataset, xp):
+        self.prior = build.fitted_prior(config)
+        self.step, self.seconds, self.epoch_loss, self.history = 0, 0.0, 0.0, []
+        self._build(config, dataset)
+        fresh = self.model.init(noise.generator(config.seed, "init"), config.dtype)
+        self.params = {name: xp.asarray(array) for name, array in fresh.items()}
+        self.adam = Adam(self.params, config.learning_rate)
+
+    def _build(self, config, dataset):
+        self.model = build.vae(config, dataset, self.prior)
+
+    def save(self, path, config):
+        adam = self.adam.state()
+        arrays = {f"params.{name}": to_host(p) for name, p in self.params.items()}
+        arrays |= {f"adam.{name}": to_host(a) for name, a in adam.items() if name != "t"}
+        names = ("prior", "step", "seconds", "epoch_loss", "history")
+        meta = {"id": config.id, "t": adam["t"], **{name: getattr(self, name) for name in names}}
+        save_checkpoint(path, arrays, meta)
+
+    def restore(self, path, config, dataset):
+        """Take over a checkpoint of the same config; ValueError if it belongs to another."""
+        arrays, meta = load_checkpoint(path)
+        _require_same_run(path, meta["id"], config)
+        for name in ("prior", "step", "seconds", "epoch_loss", "history"):
+            setattr(self, name, meta[name])
+        self._build(config, dataset)
+        for name, p in self.params.items():
+            p[...] = _on(p, arrays[f"params.{name}"])
+        adam = {name[5:]: array for name, array in arrays.items() if name.startswith("adam.")}
+        self.adam.load({"t": meta["t"], **{name: _on(self.params[name[2:]], a) for name, a in adam.items()}})
+
+
+def _require_same_run(path, found, config):
+    if found != config.id:
+        raise ValueError(f"{path} belongs to run {found}, not to {config.id}; give this run another folder")
+
+
+def _on(example, array):
+    """`array` on the device of `example`."""
+    return array if isinstance(example, numpy.ndarray) else device_namespace("gpu").asarray(array)
+
+
+def train(config, dataset, folder, xp, log, quiet=False, checkpoint_seconds=20.0):
+    """The State after config.epochs epochs, from the folder's checkpoint if it has one.
+
+    Every epoch visits a fresh permutation of the training images in batches of config.batch_size; the images that do
+    not fill a batch are left for another epoch's permutation.
+    """
+    checkpoint = folder / "checkpoint.npz"
+    training, validation, test = dataset.split(config.validation)
+    monitored = validation if config.validation else test
+    batches = len(training) // config.batch_size
+    if batches == 0:
+        raise ValueError(f"batch_size {config.batch_size} is larger than the {len(training)} training images")
+    total = config.epochs * batches
+    state = State(config, dataset, xp)
+    if checkpoint.exists():
+        state.restore(checkpoint, config, dataset)
+        print(f"resumed at step {state.step} of {total}", file=log)
+    estimator = build.ESTIMATORS[config.estimator]
+    shape = state.model.noise_shape(config.batch_size, config.n_samples)
+    bar = Progress(total, config.label, file=log if quiet else None, done=state.step)
+    log_lines = Progress(total, config.label, file=log, done=state.step) if not quiet else None
+    rate_from = (time.monotonic(), state.step)
+    started, saved_at = time.monotonic() - state.seconds, time.monotonic()
+    order, order_epoch = None, None
+    with StopRequests() as stop:
+        while state.step < total:
+            epoch, position = divmod(state.step, batches)
+            if order_epoch != epoch:
+                order = noise.generator(config.seed, "shuffle", epoch).permutation(len(training))
+                order_epoch = epoch
+            rows = order[position * config.batch_size : (position + 1) * config.batch_size]
+            x = xp.asarray(dataset.floats(training[rows], config.dtype))
+            rng = noise.generator(config.seed, "train", state.step)
+            draws = xp.asarray(build.draw(state.model, rng, shape, config.dtype))
+            estimate, grads = state.model.loss_and_grads(state.params, x, draws, estimator)
+            loss = float(xp.mean(estimate.loss))
+            if not abs(loss) < DIVERGED:  # NaN compares false
+                raise TrainingError(_diagnosis(config, state.step, loss, estimate, grads, xp))
+            state.adam.step(state.params, grads)
+            state.step += 1
+            state.epoch_loss += loss
+            state.seconds = time.monotonic() - started
+            if state.step % batches == 0:
+                _end_of_epoch(config, state, dataset, monitored, epoch + 1, batches, xp)
+            rate = (state.step - rate_from[1]) * config.batch_size / max(time.monotonic() - rate_from[0], 1e-9)
+            note = f"loss {loss:.2f}, {rate:,.0f} images/s"
+            bar.update(state.step, note)
+            if log_lines:
+                log_lines.update(state.step, note)
+            if time.monotonic() - saved_at > checkpoint_seconds or state.step == total or stop.requested:
+                state.save(checkpoint, config)
+                saved_at = time.monotonic()
+            if stop.requested and state.step < total:
+                bar.close()
+                raise Interrupted(folder)
+    bar.close()
+    print(f"trained {config.id} in {clock(state.seconds)}", file=log)
+    return state
+
+
+def _end_of_epoch(config, state, dataset, monitored, epoch, batches, xp):
+    """Add a point to the learning curve: mean training loss, and the continuous ELBO of the monitored images."""
+    point = {"epoch": epoch, "train_loss": state.epoch_loss / batches}
+    state.epoch_loss = 0.0
+    every = config.monitor_every
+    if every and (epoch % every == 0 or epoch == config.epochs):
+        total = 0.0
+        for start in range(0, len(monitored), 1000):
+            x = xp.asarray(dataset.floats(monitored[start : start + 1000], config.dtype))
+            rng = noise.generator(config.seed, "monitor", start)
+            draws = xp.asarray(build.draw(state.model, rng, state.model.noise_shape(len(x)), config.dtype))
+            total -= float(xp.sum(state.model.loss(state.params, x, draws, build.ESTIMATORS["plain"]).loss))
+        point["continuous_elbo"] = total / len(monitored)
+        if not math.isfinite(point["continuous_elbo"]):
+            raise TrainingError(f"{config.id}: the continuous ELBO became {point['continuous_elbo']} in epoch {epoch}")
+    state.history.append(point)
+
+
+def _diagnosis(config, step, loss, estimate, grads, xp):
+    """Which quantity went wrong first, in words."""
+    parts = {"reconstruction term -log p(x|z)": estimate.value, "KL term": estimate.kl}
+    parts |= {f"gradient of {name}": g for name, g in grads.items()}
+    bad = [name for name, array in parts.items() if not bool(xp.all(xp.isfinite(array)))]
+    what = f"NaN or infinity in: {', '.join(bad)}" if bad else f"the loss grew beyond {DIVERGED:g} nats an image"
+    return (
+        f"{config.id} stopped at step {step}: mean loss {loss}; {what}. "
+        "A smaller learning rate or a higher temperature is the usual remedy; the last checkpoint is intact."
+    )
+
+
+class StopRequests:
+    """While open, SIGINT and SIGTERM set `requested` instead of breaking into a step; a second SIGINT does break in.
+
+    Outside the main thread, where Python allows no handlers, it stays passive.
+    """
+
+    def __init__(self):
+        self.requested = False
+        self._old = {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old[number] = signal.signal(number, self._handle)
+        return self
+
+    def _handle(self, number, frame):
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True
+
+    def __exit__(self, *_):
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
