@@ -35,7 +35,7 @@ def updated(text, results):
 
 def report(check=False):
     """Rewrite README's tables; with `check`, only say whether they are what the results give. Returns True if so."""
-    before = README.read_text()
+    before = README.read_text(encoding="utf-8")
     after = updated(before, load_results())
     if not check and after != before:
         write_atomically(README, after.encode())

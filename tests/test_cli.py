@@ -1,0 +1,114 @@
+"""The command line: exit codes, messages, and the quickstart end to end at a small size."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy
+import pytest
+
+from experiments import __main__ as cli
+from experiments import build, plan, report
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(build.prior, "igr_i_prior", lambda k: (-0.6, -0.1))
+    monkeypatch.setattr(build.prior, "igr_sb_prior", lambda k: (numpy.full(k - 1, -1.0), numpy.zeros(k - 1)))
+
+
+def test_quickstart_end_to_end(tmp_path, monkeypatch, capsys):
+    small = [dataclasses.replace(c, epochs=2, m=10, law_draws=50, monitor_every=1) for c in plan.quickstart()]
+    monkeypatch.setattr(plan, "quickstart", lambda: small)
+    assert cli.main(["quickstart", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    for config in small:
+        assert config.label in out
+    assert (tmp_path / "figures/quickstart.png").read_bytes().startswith(b"\x89PNG")
+    results = json.loads((tmp_path / "figures/quickstart.json").read_text())
+    assert [r["id"] for r in results] == [c.id for c in small]
+    assert all(len(r["history"]) == 2 and r["metrics"]["all"]["images"] == 360 for r in results)
+
+
+def test_train_evaluate_and_list(tmp_path, capsys):
+    options = ["--model", "gs", "--epochs", "1", "--m", "5", "--n-variables", "3", "--quiet"]
+    assert cli.main(["train", *options]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    assert cli.main(["evaluate", str(run), "--m", "7", "--limit", "20", "--quiet"]) == 0
+    again = json.loads((run / "evaluation-test-m7-first20.json").read_text())
+    assert again["metrics"]["all"]["images"] == 20 and again["config"]["m"] == 7
+    capsys.readouterr()
+    assert cli.main(["list"]) == 0
+    assert f"done        {run.name}" in capsys.readouterr().out
+    assert cli.main(["evaluate", str(run), "--split", "validation"]) == 2
+    assert "held no validation images out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        (["train", "--model", "foo"], "model must be one of igr_i, igr_sb, gs"),
+        (["train", "--temperature", "0"], "temperature must be greater than 0"),
+        (["train", "--dataset", "nope"], "unknown data set 'nope'"),
+        (["evaluate", "nowhere"], "nowhere"),
+        (["data", "missing.npz"], "missing.npz"),
+    ],
+)
+def test_bad_input_is_exit_code_2_with_a_message(command, message, capsys):
+    assert cli.main(command) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bad_options_are_exit_code_2():
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["train", "--no-such-option"])
+    assert stop.value.code == 2
+
+
+def test_gpu_without_cupy_is_a_clear_error(capsys):
+    try:
+        import cupy  # noqa: F401
+
+        pytest.skip("CuPy is installed here")
+    except ImportError:
+        pass
+    assert cli.main(["train", "--device", "gpu"]) == 2
+    assert "needs CuPy" in capsys.readouterr().err
+
+
+def test_a_diverging_run_is_exit_code_1(capsys):
+    with numpy.errstate(all="ignore"):
+        assert cli.main(["train", "--epochs", "1", "--learning-rate", "1e6", "--quiet"]) == 1
+    assert "stopped at step" in capsys.readouterr().err
+
+
+def test_users_npz_trains(tmp_path):
+    rng = numpy.random.default_rng(0)
+    numpy.savez(tmp_path / "mine.npz", train=rng.integers(0, 256, (60, 16), dtype=numpy.uint8),
+                test=rng.integers(0, 256, (20, 16), dtype=numpy.uint8))  # fmt: skip
+    options = ["--batch-size", "10", "--epochs", "1", "--m", "5", "--quiet", "--n-variables", "2"]
+    assert cli.main(["train", "--dataset", str(tmp_path / "mine.npz"), *options]) == 0
+
+
+def test_help_of_every_command_has_examples(capsys):
+    for name in ("quickstart", "train", "evaluate", "data", "list", "report"):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([name, "--help"])
+        assert stop.value.code == 0
+        assert "examples:" in capsys.readouterr().out
+
+
+def test_readme_tables_are_what_the_results_give():
+    assert report.report(check=True)
+
+
+def test_report_finds_what_is_out_of_date():
+    results = report.load_results()
+    text = report.README.read_text(encoding="utf-8")
+    stale = text.replace("−1", "−7", 1) if "−1" in text else text.replace("missing", "found", 1)
+    assert report.updated(stale, results) == text != stale
+    with pytest.raises(ValueError, match="no section"):
+        report.updated("nothing here", results)

@@ -1,0 +1,136 @@
+"""Scores of a model small enough to enumerate: 2 variables of 3 categories, 9 codes, 5 pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import numpy
+import pytest
+
+from experiments import build, evaluate, plan
+from igr_ref import Categorical, models, noise
+from igr_ref.numerics import logsumexp
+
+CODES = list(itertools.product(range(3), repeat=2))
+PRIORS = {"igr_i": {"mu": -0.3, "log_sigma": 0.1}, "igr_sb": {"mu": [-0.7, 0.1], "log_sigma": [0.2, 0.3]}, "gs": {}}
+
+
+class Tiny:
+    """A VAE with sharpened random weights, its images, and log p(x, b) and log P(b|x) of every code."""
+
+    def __init__(self, kind, m, seed=0, sharpness=3.0, **options):
+        self.config = plan.RunConfig(
+            model=kind, n_variables=2, n_categories=3, m=m, temperature=0.5, dtype="float64", seed=seed, **options
+        )
+        rng = noise.generator(seed, "tiny")
+        self.model = models.VAE(build.family(self.config, PRIORS[kind]), models.Bernoulli(), 5)
+        self.params = {k: sharpness * p for k, p in self.model.init(rng, "float64").items()}
+        self.images = (rng.random((6, 5)) < 0.5).astype(numpy.uint8)
+        x = self.images.astype(float)
+        self.log_probs = evaluate.recovered_log_probs(self.config, self.model, self.model.posterior(self.params, x))
+        self.log_joint = numpy.empty((6, 9))
+        self.log_q = numpy.empty((6, 9))
+        for c, code in enumerate(CODES):
+            z = numpy.broadcast_to(numpy.eye(3)[list(code)], (6, 2, 3))
+            logits = self.model.decode(self.params, z)
+            self.log_joint[:, c] = (x * logits - numpy.logaddexp(0, logits)).sum(axis=-1) - 2 * math.log(3)
+            self.log_q[:, c] = sum(self.log_probs[:, n, code[n]] for n in range(2))
+
+    def scores(self):
+        return evaluate.scores(self.config, self.model, self.params, self.images, lambda rows: rows.astype("float64"))
+
+
+@pytest.mark.parametrize("kind", list(PRIORS))
+def test_scores_against_full_enumeration(kind):
+    tiny = Tiny(kind, m=40_000, sharpness=1.0)
+    got = tiny.scores()
+    q = numpy.exp(tiny.log_q)
+    numpy.testing.assert_allclose(q.sum(axis=-1), 1, rtol=1e-7)
+    log_w = numpy.where(q > 0, tiny.log_joint - tiny.log_q, 0)
+    elbo = (q * log_w).sum(axis=-1)
+    sd = numpy.sqrt((q * log_w**2).sum(axis=-1) - elbo**2)
+    numpy.testing.assert_array_less(numpy.abs(got["discrete_elbo"] - elbo), 6 * sd / 200 + 1e-9)
+    # the mean weight is p(x) where q reaches every code; for IGR-SB, p of the codes it reaches (AUDIT 12)
+    weight = numpy.exp(log_w)
+    mean = (q * weight).sum(axis=-1)
+    spread = numpy.sqrt((q * weight**2).sum(axis=-1) - mean**2) / mean
+    numpy.testing.assert_array_less(numpy.abs(got["loglik"] - numpy.log(mean)), 6 * spread / 200 + 1e-9)
+    if kind != "igr_sb":
+        numpy.testing.assert_allclose(numpy.log(mean), logsumexp(tiny.log_joint), rtol=1e-9)
+    kl = (q * numpy.where(q > 0, tiny.log_q + 2 * math.log(3), 0)).sum(axis=-1)
+    numpy.testing.assert_allclose(got["kl"], kl, rtol=1e-6)  # where the quadrature's sum is off by 1e-8
+    ess = 40_000 * mean**2 / (q * weight**2).sum(axis=-1)
+    numpy.testing.assert_allclose(got["ess"], ess, rtol=0.2)
+
+
+def test_as_published_is_not_a_bound():
+    """AUDIT 1: with a posterior that puts its codes where the decoder likes them, the published metric passes log p(x)."""
+    tiny = Tiny("gs", m=5000, sharpness=4.0)
+    tiny.model.posterior = lambda params, x: exact  # the exact factor-wise best proposal is enough to show it
+    joint = tiny.log_joint - logsumexp(tiny.log_joint, keepdims=True)
+    marginals = numpy.stack([
+        numpy.stack([numpy.exp(joint[:, [c for c, code in enumerate(CODES) if code[n] == k]]).sum(axis=-1)
+                     for k in range(3)], axis=-1) for n in range(2)], axis=1)  # fmt: skip
+    from igr_ref import GumbelSoftmax
+
+    exact = GumbelSoftmax(numpy.log(marginals), 0.5)
+    got = tiny.scores()
+    truth = logsumexp(tiny.log_joint)
+    assert (got["loglik"] <= truth + 0.1).all()
+    assert (got["as_published"] > truth).mean() > 0.8
+
+
+def test_iwae_tightens_with_m_and_stays_below_the_truth_on_average():
+    bounds = []
+    for m in (1, 10, 300):
+        tiny = Tiny("igr_i", m=m)
+        many = [dataclasses.replace(tiny.config, seed=s) for s in range(40)]
+        values = []
+        for config in many:
+            tiny.config = config
+            values.append(tiny.scores()["loglik"].mean())
+        bounds.append(numpy.mean(values))
+    truth = logsumexp(tiny.log_joint).mean()
+    assert bounds[0] < bounds[1] < bounds[2] < truth + 0.02
+
+
+def test_an_image_s_codes_do_not_depend_on_the_others():
+    tiny = Tiny("gs", m=30)
+    whole = tiny.scores()
+    tiny.images = tiny.images[:2]
+    part = tiny.scores()
+    for name in ("discrete_elbo", "loglik", "as_published", "ess"):
+        numpy.testing.assert_array_equal(part[name], whole[name][:2])
+
+
+def test_blocks_do_not_change_the_scores(monkeypatch):
+    tiny = Tiny("igr_i", m=50)
+    whole = tiny.scores()
+    for rows in (7, 60, 1_000_000):
+        monkeypatch.setattr(evaluate, "ROWS", rows)
+        for name, value in tiny.scores().items():
+            numpy.testing.assert_allclose(value, whole[name], rtol=1e-10)
+
+
+def test_continuous_elbo_is_the_training_loss():
+    tiny = Tiny("gs", m=5)
+    draws = build.draw(tiny.model, noise.generator(0, "continuous-elbo", 0), (1, 6, 2, 3), "float64")
+    loss = tiny.model.loss(tiny.params, tiny.images.astype(float), draws, build.ESTIMATORS["plain"]).loss[0]
+    numpy.testing.assert_allclose(tiny.scores()["continuous_elbo"], -loss)
+
+
+def test_summary_has_standard_errors_over_images():
+    scores = {
+        name: numpy.arange(4.0) for name in ("continuous_elbo", "discrete_elbo", "loglik", "as_published", "kl", "ess")
+    }
+    out = evaluate.summary(scores)
+    assert out["loglik"] == {"mean": 1.5, "se": pytest.approx(numpy.std(range(4), ddof=1) / 2)}
+    assert out["ess"] == {"mean": 1.5, "median": 1.5, "min": 0.0}
+
+
+def test_recovered_law_of_gs_is_its_softmax():
+    tiny = Tiny("gs", m=5)
+    law = Categorical(tiny.log_probs)
+    assert law.probs.shape == (6, 2, 3)

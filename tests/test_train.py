@@ -1,0 +1,191 @@
+"""Training: exact resume after SIGKILL at random moments, named failures, Ctrl-C, and the learning itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy
+import pytest
+
+from experiments import build, plan, progress, store, train
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = plan.RunConfig(epochs=3, n_variables=4, n_categories=3, m=20, law_draws=50, learning_rate=1e-3)
+WORKER = """
+import sys
+from experiments import plan, train, store
+config = plan.from_dict(store.read_json(sys.argv[1]))
+train.run(config, sys.argv[2], quiet=True, checkpoint_seconds=0.02)
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache of its own with the priors already in it, so that no test waits for eq. 14."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    fits = {"igr_i_prior": (-0.6, -0.1), "igr_sb_prior": (numpy.array([-1.0, -0.5]), numpy.array([0.1, 0.2]))}
+    for name, value in fits.items():
+        monkeypatch.setattr(build.prior, name, lambda k, value=value: value)
+
+
+def configs():
+    return [dataclasses.replace(SMALL, model=m, estimator=e) for m in plan.MODELS for e in plan.ESTIMATORS]
+
+
+@pytest.mark.parametrize("config", configs(), ids=lambda c: f"{c.model}-{c.estimator}")
+def test_interrupted_at_every_epoch_is_bit_identical(config, tmp_path, monkeypatch):
+    """A run that is stopped and resumed again and again, against one that is not."""
+    whole = train.run(config, tmp_path / "whole", quiet=True)
+    real = train.StopRequests
+
+    class StopSoon(real):
+        def __enter__(self):
+            self.left = 5
+            return self
+
+        @property
+        def requested(self):
+            self.left -= 1
+            return self.left <= 0
+
+        @requested.setter
+        def requested(self, value):
+            pass
+
+    monkeypatch.setattr(train, "StopRequests", StopSoon)
+    stops = 0
+    while True:
+        try:
+            broken = train.run(config, tmp_path / "broken", quiet=True)
+            break
+        except train.Interrupted:
+            stops += 1
+    assert stops > 5
+    assert broken["parameters_sha256"] == whole["parameters_sha256"]
+    assert broken["metrics"] == whole["metrics"]
+    assert broken["history"] == whole["history"]
+
+
+def test_sigkill_at_random_moments_is_bit_identical(tmp_path):
+    config = dataclasses.replace(SMALL, model="gs", epochs=40)
+    whole = train.run(config, tmp_path / "whole", quiet=True)
+    store.write_json(tmp_path / "config.json", config.as_dict())
+    command = [sys.executable, "-c", WORKER, str(tmp_path / "config.json"), str(tmp_path / "killed")]
+    result, checkpoint = tmp_path / "killed" / "result.json", tmp_path / "killed" / "checkpoint.npz"
+    moments = random.Random(0)
+    kills = 0
+    for _ in range(60):
+        child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
+        # let it get past its start-up, to a checkpoint of its own, before the random delay
+        while child.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before):
+            time.sleep(0.002)
+        if kills < 8:
+            time.sleep(moments.uniform(0, 0.05))
+            child.send_signal(signal.SIGKILL)
+        if child.wait() == -signal.SIGKILL:
+            kills += 1
+        if result.exists():
+            break
+    assert kills >= 3, "the run ended before it could be killed often enough to test anything"
+    got = store.read_json(result)
+    assert got["parameters_sha256"] == whole["parameters_sha256"]
+    assert got["metrics"] == whole["metrics"] and got["history"] == whole["history"]
+    assert not list((tmp_path / "killed").glob("*.json.tmp"))
+
+
+def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-m", "experiments", "train", "--model", "gs", "--epochs", "100000", "--quiet",
+               "--runs", str(tmp_path)]  # fmt: skip
+    child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*/log.txt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    child.send_signal(signal.SIGINT)
+    _, text = child.communicate(timeout=60)
+    assert child.returncode == 1
+    assert "Run the same command again" in text
+    (checkpoint,) = tmp_path.glob("*/checkpoint.npz")
+    assert store.load_checkpoint(checkpoint)[1]["step"] > 0
+
+
+def test_nan_stops_the_run_and_names_step_and_quantity(tmp_path, monkeypatch):
+    real = build.draw
+    calls = []
+
+    def poisoned(model, rng, shape, dtype):
+        calls.append(1)
+        out = real(model, rng, shape, dtype)
+        if len(calls) == 8:
+            out[..., 0] = numpy.nan
+        return out
+
+    monkeypatch.setattr(build, "draw", poisoned)
+    with pytest.raises(train.TrainingError, match="stopped at step 7.*reconstruction term"):
+        train.run(SMALL, tmp_path / "nan", quiet=True, checkpoint_seconds=0)
+    assert store.load_checkpoint(tmp_path / "nan" / "checkpoint.npz")[1]["step"] == 7
+
+
+def test_divergence_is_named(tmp_path):
+    config = dataclasses.replace(SMALL, learning_rate=1e5)
+    with numpy.errstate(all="ignore"), pytest.raises(train.TrainingError, match="stopped at step"):
+        train.run(config, tmp_path / "diverged", quiet=True)
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path):
+    train.run(SMALL, tmp_path / "run", quiet=True)
+    other = dataclasses.replace(SMALL, seed=1)
+    with pytest.raises(ValueError, match="belongs to run"):
+        train.run(other, tmp_path / "run", quiet=True)
+    (tmp_path / "run" / "result.json").unlink()
+    with pytest.raises(ValueError, match="belongs to run"):
+        train.run(other, tmp_path / "run", quiet=True)
+
+
+def test_done_means_the_json_exists(tmp_path, monkeypatch):
+    first = train.run(SMALL, tmp_path / "run", quiet=True)
+    monkeypatch.setattr(train, "train", None)  # would fail if called
+    assert train.run(SMALL, tmp_path / "run", quiet=True) == first
+
+
+def test_validation_images_are_held_out(tmp_path):
+    result = train.run(dataclasses.replace(SMALL, validation=True), tmp_path / "run", quiet=True)
+    assert result["dataset"] | {"split": "validation", "train_images": 1150, "scored_images": 287} == result["dataset"]
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    train.run(SMALL, tmp_path / "run", quiet=True)
+    (tmp_path / "run" / "result.json").unlink()
+    checkpoint = tmp_path / "run" / "checkpoint.npz"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(store.StoreError, match="checkpoint.npz is a damaged checkpoint"):
+        train.run(SMALL, tmp_path / "run", quiet=True)
+
+
+def test_training_learns(tmp_path):
+    config = dataclasses.replace(SMALL, epochs=60, n_variables=20, n_categories=10, learning_rate=3e-3)
+    result = train.run(config, tmp_path / "run", quiet=True)
+    curve = [point["continuous_elbo"] for point in result["history"]]
+    assert curve[-1] > curve[0] + 10
+    assert result["metrics"]["all"]["loglik"]["mean"] > result["metrics"]["all"]["discrete_elbo"]["mean"]
+
+
+def test_progress_prints_plain_lines_in_a_log():
+    file = io.StringIO()
+    bar = progress.Progress(10, "IGR-I", seconds=0.0, file=file)
+    time.sleep(0.01)
+    bar.update(5, "loss 3.2, 100 images/s")
+    bar.update(10)
+    first, last = file.getvalue().splitlines()
+    assert first.startswith("IGR-I: step 5/10, loss 3.2, 100 images/s") and first.endswith("left")
+    assert last == "IGR-I: step 10/10"
+    assert [progress.clock(s) for s in (12, 200, 7500)] == ["12 s", "3 min 20 s", "2 h 5 min"]
