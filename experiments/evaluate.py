@@ -22,7 +22,8 @@ from igr_ref.recovery import frequencies, gaussian_argmax
 
 from . import build
 
-ROWS = 2000  # decoder rows of one block: m samples of a few images, or a part of one image's
+ROWS = 1000  # codes decoded at once: large enough for the matrix product, small enough for the cache
+SCORES = ("continuous_elbo", "discrete_elbo", "loglik", "as_published", "kl", "ess")
 
 
 def recovered_log_probs(config, model, q):
@@ -43,10 +44,9 @@ def scores(config, model, params, images, floats, device="cpu", progress=lambda 
     100 images of a set gives the first 100 scores of the whole set.
     """
     xp = device_namespace(device)
-    n = len(images)
-    out = {name: numpy.empty(n) for name in ("continuous_elbo", "discrete_elbo", "loglik", "as_published", "kl", "ess")}
-    group = max(1, ROWS // config.m)
-    block = 0
+    n, m = len(images), config.m
+    out = {name: numpy.empty(n) for name in SCORES}
+    log_prob_of = model.code_decoder(params)
     for start in range(0, n, 200):
         x = xp.asarray(floats(images[start : start + 200]))
         stop = start + len(x)
@@ -54,17 +54,15 @@ def scores(config, model, params, images, floats, device="cpu", progress=lambda 
         q = model.posterior(params, x)
         law = Categorical(to_host(recovered_log_probs(config, model, q)))
         out["kl"][start:stop] = law.kl_uniform().sum(axis=-1)
-        for i in range(0, len(x), group):
-            rows = slice(i, min(i + group, len(x)))
-            log_p, log_q = _log_joint(config, model, params, x[rows], law.log_probs[rows], start + i, xp)
-            at = slice(start + rows.start, start + rows.stop)
+        for i in range(len(x)):
+            log_p, log_q = _log_joint(config, log_prob_of, x[i], law.log_probs[i], start + i, xp)
             log_w = log_p - config.n_variables * math.log(config.n_categories) - log_q
-            out["discrete_elbo"][at] = log_p.mean(axis=-1) - out["kl"][at]
-            out["loglik"][at] = logsumexp(log_w) - math.log(config.m)
-            out["as_published"][at] = logsumexp(log_p) - math.log(config.m) - out["kl"][at]
+            at = start + i
+            out["discrete_elbo"][at] = log_p.mean() - out["kl"][at]
+            out["loglik"][at] = logsumexp(log_w) - math.log(m)
+            out["as_published"][at] = logsumexp(log_p) - math.log(m) - out["kl"][at]
             out["ess"][at] = numpy.exp(2 * logsumexp(log_w) - logsumexp(2 * log_w))
-            block += rows.stop - rows.start
-            progress(block, n)
+        progress(stop, n)
     return out
 
 
@@ -75,22 +73,31 @@ def _continuous_elbo(config, model, params, x, row, xp):
     return -to_host(model.loss(params, x, xp.asarray(draws), reparameterization).loss[0]).astype("float64")
 
 
-def _log_joint(config, model, params, x, log_probs, row, xp):
-    """log p(x|b_s) and log P(b_s|x), each (B, m) float64, for m codes drawn from P for each of B images."""
-    b, m, n, k = len(x), config.m, config.n_variables, config.n_categories
-    u = numpy.stack([noise.uniform(noise.generator(config.seed, "codes", row + i), (m, n)) for i in range(b)])
-    law = Categorical(log_probs[:, None])  # (B, 1, N, K) against (B, m, N)
-    code = law.index(u)
-    table = numpy.broadcast_to(log_probs[:, None], (b, m, n, k))
-    log_q = numpy.take_along_axis(table, code[..., None], axis=-1)[..., 0].sum(axis=-1)
-    log_p = numpy.empty((b, m))
-    step = max(1, ROWS // b)
-    for s in range(0, m, step):
-        part = xp.asarray(code[:, s : s + step])
-        z = (part[..., None] == xp.arange(k)).astype(config.dtype)
-        outputs = model.decode(params, z.reshape(-1, n, k)).reshape(b, part.shape[1], -1)
-        log_p[:, s : s + step] = to_host(model.likelihood.log_prob(x[:, None, :], outputs))
+def _log_joint(config, log_prob_of, x, log_probs, row, xp):
+    """log p(x|b_s) and log P(b_s|x), each (m,) float64, for m codes drawn from P (N, K) for one image x (P,)."""
+    m, n, k = config.m, config.n_variables, config.n_categories
+    u = noise.uniform(noise.generator(config.seed, "codes", row), (m, n), "float32")
+    above = indicators(log_probs, u)
+    code = above.sum(axis=-1)
+    log_q = log_probs[numpy.arange(n), code].sum(axis=-1)
+    log_p = numpy.empty(m)
+    for s in range(0, m, ROWS):
+        part = xp.asarray(above[s : s + ROWS].reshape(-1, n * (k - 1)), dtype=config.dtype)
+        log_p[s : s + ROWS] = to_host(log_prob_of(x, part))
     return log_p, log_q
+
+
+def indicators(log_probs, u):
+    """1[b > k], k = 1..K-1, of inverse-cdf samples b: (m, N, K-1) booleans from log P (N, K) and uniforms (m, N).
+
+    Rounding may leave the last cdf values a little below 1; a category of probability 0 must not be drawn for it, so
+    thresholds from the last possible category on are put out of reach.
+    """
+    probs = numpy.exp(log_probs)
+    cdf = numpy.cumsum(probs, axis=-1)[:, :-1].astype(u.dtype)
+    last = probs.shape[-1] - 1 - numpy.argmax(probs[:, ::-1] > 0, axis=-1)
+    cdf = numpy.where(numpy.arange(cdf.shape[-1]) >= last[:, None], 2, cdf)
+    return u[..., None] >= cdf
 
 
 def summary(scores):

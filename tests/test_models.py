@@ -123,6 +123,29 @@ def test_gaussian_floors_are_what_the_elu_implies():
     assert abs(losses.GAUSSIAN_MEAN_FLOOR - 0.2689) < 1e-4 and abs(sd - 0.3133) < 1e-4  # AUDIT 14
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("architecture", ["linear", "nonlinear"])
+@pytest.mark.parametrize("likelihood", [losses.Bernoulli(), losses.Gaussian()])
+def test_scoring_of_codes_is_the_plain_decoder(likelihood, architecture, dtype, monkeypatch):
+    """Indicators against differenced weights, and the in-place softplus sum, against one-hots and the plain loss."""
+    monkeypatch.setattr(models.VAE, "HIDDEN", {"linear": (), "nonlinear": (17, 11)})
+    for n_pixels in (1, 2, 7, 64, 784):
+        rng = numpy.random.default_rng(n_pixels)
+        vae = models.VAE(FAMILIES["gs"](5, 4, 0.5)[0], likelihood, n_pixels, architecture)
+        spread = 20 * rng.random()
+        params = {k: (p * spread + 0.1).astype(dtype) for k, p in vae.init(rng, "float64").items()}
+        x = (rng.random(n_pixels) < 0.5).astype(dtype)
+        code = rng.integers(0, 4, (30, 5))
+        z = numpy.eye(4, dtype=dtype)[code]
+        above = (code[..., None] > numpy.arange(3)).astype(dtype).reshape(30, -1)
+        got = vae.code_decoder(params)(x, above)
+        exact = {k: p.astype("f8") for k, p in params.items()}
+        want = likelihood.log_prob(x.astype("f8"), vae.decode(exact, z.astype("f8")))
+        assert got.dtype == dtype and got.shape == (30,)
+        size = numpy.abs(want).max() + n_pixels
+        numpy.testing.assert_allclose(got, want, atol=size * (2e-6 if dtype == "float32" else 1e-13), rtol=0)
+
+
 def test_adam_is_the_textbook_update():
     rng = numpy.random.default_rng(4)
     params = {"a": rng.standard_normal((3, 4)), "b": rng.standard_normal(5)}

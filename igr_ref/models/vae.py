@@ -118,6 +118,25 @@ class VAE:
         """Decoder outputs (..., B, P or 2P) of codes z (..., B, N, K)."""
         return self.decoder.run(_part(params, "decoder"), z.reshape(*z.shape[:-2], -1))[0]
 
+    def code_decoder(self, params):
+        """A function (x (P,), indicators (m, N (K-1))) -> log p(x|b) (m,), for m codes b of one image.
+
+        A code is given by its indicators 1[b_n > k], k = 1..K-1, as inverse-cdf sampling makes them (u >= cdf_k). With
+        the decoder's first weights differenced over k, z W = W_1 + sum_k 1[b > k] (W_{k+1} - W_k): no one-hots.
+        """
+        decoder = _part(params, "decoder")
+        weight = decoder["0.weight"].reshape(self.family.n, self.family.k, -1)
+        decoder["0.bias"] = decoder["0.bias"] + weight[:, 0].sum(axis=0)
+        decoder["0.weight"] = (weight[:, 1:] - weight[:, :-1]).reshape(-1, weight.shape[-1])
+        last = len(self.decoder.widths) - 2
+        weight, bias = decoder[f"{last}.weight"], decoder[f"{last}.bias"]
+
+        def log_prob(x, indicators):
+            hidden = self.decoder.hidden(decoder, indicators)
+            return self.likelihood.log_prob_of_hidden(x, hidden, weight, bias)
+
+        return log_prob
+
     def loss(self, params, x, noise, estimator):
         """The estimate of L per sample and image, without gradients: see `loss_and_grads`."""
         return self._loss(params, x, noise, estimator)[0]
