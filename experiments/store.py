@@ -19,6 +19,15 @@ import scipy
 import igr_ref
 
 
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+UMASK = _umask()  # read once, at import: asking means setting, which threads would see
+
+
 class StoreError(ValueError):
     """A file that cannot be read as what it should be; the message names it and says what to do."""
 
@@ -33,6 +42,7 @@ def write_atomically(path, data):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~UMASK)  # mkstemp gives 0600
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

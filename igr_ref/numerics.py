@@ -78,16 +78,24 @@ def logsumexp_grad(x, axis=-1):
 
 
 def log_softmax(x, axis=-1):
-    """x - logsumexp(x). Its pullback, in terms of the output l: x_bar = l_bar - e^l sum_k l_bar_k."""
+    """x - logsumexp(x), shifted first so that a large common offset costs no digits."""
     xp, _ = namespace(x)
     shifted = x - xp.max(x, axis=axis, keepdims=True)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
 
 def log_softmax_vjp(log_z, l_bar):
-    """Pullback of log_softmax over the last axis, from its saved output."""
+    """Pullback of log_softmax over the last axis, from its saved output: x_bar_j = l_bar_j - z_j sum_k l_bar_k.
+
+    For an entry above 1/2 that is written (1 - z_j) l_bar_j - z_j sum_{k!=j} l_bar_k, 1 - z_j = -expm1(log z_j), which
+    does not cancel as z_j tends to 1.
+    """
     xp, _ = namespace(log_z)
-    return l_bar - xp.exp(log_z) * xp.sum(l_bar, axis=-1, keepdims=True)
+    z = xp.exp(log_z)
+    high = log_z > -LOG_2
+    others = xp.sum(xp.where(high, 0, l_bar), axis=-1, keepdims=True)
+    total = xp.sum(l_bar, axis=-1, keepdims=True)
+    return xp.where(high, -xp.expm1(log_z) * l_bar - z * others, l_bar - z * total)
 
 
 def softmax(x, axis=-1):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from ..backend import namespace
-from ..numerics import log_softmax, log_softmax_vjp, logsumexp, softmax, softmax_vjp
+from ..numerics import log_softmax, log_softmax_vjp, softmax, softmax_vjp
 from ..transforms.base import check_temperature, like, log_temperature
 from .base import Relaxation, check_parameters
 
@@ -77,7 +77,7 @@ class GumbelSoftmax(Relaxation):
 
     def log_probs(self):
         """log softmax(log_alpha): the discrete law that the relaxation relaxes, (..., K)."""
-        return self.log_alpha - logsumexp(self.log_alpha, keepdims=True)
+        return log_softmax(self.log_alpha)
 
     def category(self, noise):
         """argmax of log_alpha + G (the Gumbel-max trick)."""

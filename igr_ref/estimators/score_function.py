@@ -1,0 +1,140 @@
+"""The score function estimator (REINFORCE) at exactly one-hot codes b ~ q, and the discrete law that it rests on.
+
+    g_s = (f(b_s) - beta_s) s,   s = dlog q(b_s)/dtheta,   q(b) = prod_n P_{n,b_n}: the N variables' scores concatenate.
+Leave-one-out baseline   beta_s = mean of f over the other S - 1 samples: independent of b_s, so E[beta_s s] = 0.
+Gumbel-Softmax           P = softmax(log_alpha),  s = b - P.
+IGR-I                    P and J = dP/d(mu, sigma) of Prop. 2,  s = J_b / P_b;  by log_sigma, times sigma.
+KL to the uniform law    sum_k P_k log(K P_k), by log_alpha_k P_k (log P_k - sum_j P_j log P_j),
+                         by mu and sigma sum_k J_k. (log P_k + log K)    (Prop. 1: the law of h(y), whatever delta is).
+Laws are computed in float64 from parameters of any dtype; gradients come back in the dtype of the parameters.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..backend import namespace
+from ..distributions import IGR, GumbelSoftmax
+from ..numerics import log_softmax
+from ..recovery import gaussian_argmax
+from ..transforms import SoftmaxPlusPlus
+from .base import Estimate, add_grads, over_variables
+
+UNIFORM = "uniform"
+
+
+def score_function(q, noise, f, p=None, baseline="leave_one_out", sample_axis=0):
+    """Gradient of E_q[f(b)] + KL(q || uniform) over discrete codes: signature and shapes in `base`, and
+
+    q            GumbelSoftmax, or IGR-I (any delta). TypeError otherwise: no exact discrete law at hand.
+    f            is called once, with all one-hot codes b; only its value is used, the gradient may be None.
+    p            None (no KL term) or "uniform": the exact KL of the discrete law, with its exact gradient.
+    baseline     "leave_one_out" (S >= 2 samples) or "none".
+    sample_axis  the axis of f's value (S, ...) along which the S samples lie.
+    """
+    log_p = log_probs(q)
+    b = q.discretize(noise)
+    value, _ = f(b)
+    weight = _centred(value, baseline, sample_axis)[..., None, None]
+    grads = {name: (weight * s).astype(q.params[name].dtype) for name, s in score(q, b, log_p).items()}
+    kl, kl_grads = kl_term(q, p, value, log_p)
+    return Estimate(value, kl, add_grads(grads, kl_grads))
+
+
+def _centred(value, baseline, axis):
+    """f(b_s) - beta_s. With the mean m of all S values, f_s - beta_s = S/(S-1) (f_s - m)."""
+    if baseline == "none":
+        return value
+    if baseline != "leave_one_out":
+        raise ValueError(f"baseline must be 'leave_one_out' or 'none', got {baseline!r}")
+    xp, _ = namespace(value)
+    if not -value.ndim <= axis < value.ndim or value.shape[axis] < 2:
+        raise ValueError(
+            f"baseline 'leave_one_out' needs 2 or more samples along axis {axis} of f's value, got shape {value.shape}"
+        )
+    n = value.shape[axis]
+    return (value - xp.mean(value, axis=axis, keepdims=True)) * (n / (n - 1))
+
+
+def is_igr_i(q):
+    """Whether Prop. 2 gives the law of q.category: an IGR whose transform is softmax++."""
+    return isinstance(q, IGR) and isinstance(q.transform, SoftmaxPlusPlus)
+
+
+def log_probs(q):
+    """log P (..., N, K) of the codes that q.discretize draws, in float64."""
+    if isinstance(q, GumbelSoftmax):
+        xp, _ = namespace(q.log_alpha)
+        return log_softmax(q.log_alpha.astype(xp.float64))
+    if is_igr_i(q):
+        return gaussian_argmax.log_probs(*_mu_sigma(q))
+    raise TypeError(f"the exact discrete law is known for GumbelSoftmax and IGR-I, got {type(q).__name__}{_of(q)}")
+
+
+def log_probs_pullback(q, log_p, bar):
+    """Gradients by q's parameters, in float64, of a cotangent (..., N, K) on log_probs(q) = log_p."""
+    xp, _ = namespace(log_p)
+    if isinstance(q, GumbelSoftmax):
+        # bar_j - P_j sum_k bar_k = bar_j sum_{k!=j} P_k - P_j sum_{k!=j} bar_k. A sum over k != j is the total minus
+        # entry j, except for an entry above 1/2, where it is added up from the others: no cancellation near a vertex.
+        prob = xp.exp(log_p)
+        top = prob > 0.5
+        others_prob = xp.where(top, xp.sum(xp.where(top, 0, prob), axis=-1, keepdims=True), 1 - prob)
+        others_bar = xp.sum(xp.where(top, 0, bar), axis=-1, keepdims=True)
+        all_bar = xp.sum(bar, axis=-1, keepdims=True)
+        return {"log_alpha": bar * others_prob - prob * xp.where(top, others_bar, all_bar - bar)}
+    mu, sigma = _mu_sigma(q)
+    # dlog P = dP/P; where bar is 0, so is the term, also if P has underflowed
+    p_bar = xp.where(bar == 0, 0, bar * xp.exp(-xp.where(bar == 0, 0, log_p)))
+    mu_bar, sigma_bar = gaussian_argmax.vjp(mu, sigma, p_bar)
+    return {"mu": mu_bar, "log_sigma": sigma_bar * sigma}
+
+
+def score(q, b, log_p):
+    """s = dlog P(b)/dparameter of one-hot codes b (..., N, K), in float64; b's leading axes broadcast against q's.
+
+    Gumbel-Softmax: to relative precision for codes of any probability. IGR-I: J is right to 1e-13 in absolute terms,
+    and s to 1e-13 / P_b, which is the same thing once a code is weighed by how often it is drawn.
+    """
+    b = b.astype(log_p.dtype)
+    if isinstance(q, GumbelSoftmax):
+        return log_probs_pullback(q, log_p, b)
+    # one Jacobian a law, whose row b is taken for each sample
+    xp, _ = namespace(log_p)
+    mu, sigma = _mu_sigma(q)
+    by_mu, by_sigma = gaussian_argmax.jacobian(mu, sigma)
+    inverse_p = xp.exp(-xp.sum(xp.where(b > 0, log_p, 0), axis=-1, keepdims=True))
+    row = b[..., None, :]
+    by_mu, by_sigma = xp.matmul(row, by_mu)[..., 0, :], xp.matmul(row, by_sigma)[..., 0, :]
+    return {"mu": inverse_p * by_mu, "log_sigma": inverse_p * by_sigma * sigma}
+
+
+def kl_uniform(q, log_p):
+    """(KL(P || uniform) (..., N), its gradients by q's parameters), from log_p = log_probs(q), in float64."""
+    xp, _ = namespace(log_p)
+    # P log(K P), with 0 log 0 = 0. Its derivative by log P is P log(K P) + P, and the second term has no effect
+    # because the probabilities sum to 1.
+    prob = xp.exp(log_p)
+    term = prob * (xp.where(prob > 0, log_p, 0) + math.log(log_p.shape[-1]))
+    return xp.sum(term, axis=-1), log_probs_pullback(q, log_p, term)
+
+
+def kl_term(q, p, value, log_p=None):
+    """(kl, grads) for an estimator's argument p, in the dtype of the parameters: zeros and {} if p is None."""
+    xp, _ = namespace(value)
+    if p is None:
+        return xp.zeros_like(value), {}
+    if not (isinstance(p, str) and p == UNIFORM):
+        raise ValueError(f"p must be None or 'uniform' (the exact KL of the discrete law), got {p!r}")
+    kl, grads = kl_uniform(q, log_probs(q) if log_p is None else log_p)
+    grads = {name: bar.astype(q.params[name].dtype) for name, bar in grads.items()}
+    return over_variables(kl).astype(value.dtype), grads
+
+
+def _mu_sigma(q):
+    xp, _ = namespace(q.mu)
+    return q.mu.astype(xp.float64), xp.exp(q.log_sigma.astype(xp.float64))
+
+
+def _of(q):
+    return f" with {type(q.transform).__name__}" if isinstance(q, IGR) else ""
