@@ -77,7 +77,7 @@ def norm_relative(got, want, scale=0.0):
 
 
 def check(got, want, tolerance=None, *, equation, function, oracle, scale=0.0, dtype=None):
-    """Assert that `got` is a finite NumPy array of want's shape (and of `dtype`) within the tolerance; record the error.
+    """Assert that `got` is a finite NumPy array of want's shape (and `dtype`) within the tolerance; record the error.
 
     `scale` is the size below which differences count as absolute: the oracle's own rounding, where it has any.
     """

@@ -26,6 +26,33 @@ def log_normal(y, mu, log_sigma):
     return -0.5 * ((y - mu) / anp.exp(log_sigma)) ** 2 - log_sigma - 0.5 * anp.log(2 * anp.pi)
 
 
+def planar(params, y):
+    """Two planar flows on (..., N, K-1), and the sum of their log-determinants (..., N)."""
+    log_det = 0.0
+    for i in range(2):
+        w, u, b = (params[f"flow.{i}.{name}"] for name in "wub")
+        c = anp.sum(w * u, axis=-1)
+        u = u + ((anp.log1p(anp.exp(c)) - 1 - c) / anp.sum(w * w, axis=-1))[:, None] * w
+        h = anp.tanh(anp.sum(w * y, axis=-1) + b)
+        log_det = log_det + anp.log(anp.abs(1 + (1 - h**2) * anp.sum(w * u, axis=-1)))
+        y = y + u * h[..., None]
+    return y, log_det
+
+
+def unplanar(stopped, x, y):
+    """The inverse of `planar` with constant parameters, at x = planar(y): its value y and its first derivative."""
+    jacobian = anp.eye(y.shape[-1])
+    at = y
+    for i in range(2):
+        w, u, b = (stopped[f"flow.{i}.{name}"] for name in "wub")
+        c = anp.sum(w * u, axis=-1)
+        u = u + ((anp.log1p(anp.exp(c)) - 1 - c) / anp.sum(w * w, axis=-1))[:, None] * w
+        h = anp.tanh(anp.sum(w * at, axis=-1) + b)
+        jacobian = anp.matmul(anp.eye(y.shape[-1]) + (1 - h**2)[..., None, None] * u[:, :, None] * w[:, None], jacobian)
+        at = at + u * h[..., None]
+    return y + anp.einsum("...ij,...j->...i", anp.linalg.inv(jacobian), x - at)
+
+
 def igr_sample(kind, y, tau):
     if kind == "igr_sb":
         u = 1 / (1 + anp.exp(-y))
@@ -76,8 +103,17 @@ def objective(params, stopped, x, noise, kind, estimator, tau, prior, log_p):
         mu, log_sigma = o[:, :half].reshape(shape), o[:, half:].reshape(shape)
         mu_0, log_sigma_0 = prior
         y = mu + anp.exp(log_sigma) * noise
-        z = igr_sample(kind, y, tau)
-        if estimator == "plain":
+        x_0 = planar(params, y)[0] if kind == "igr_planar" else y
+        z = igr_sample(kind, x_0, tau)
+        if kind == "igr_planar":
+            if estimator == "plain":
+                log_q = anp.sum(log_normal(y, mu, log_sigma), axis=-1) - planar(params, y)[1]
+            else:
+                mu_c, log_sigma_c = fixed[:, :half].reshape(shape), fixed[:, half:].reshape(shape)
+                y_c = unplanar(stopped, x_0, mu_c + anp.exp(log_sigma_c) * noise)
+                log_q = anp.sum(log_normal(y_c, mu_c, log_sigma_c), axis=-1) - planar(stopped, y_c)[1]
+            kl = log_q - anp.sum(log_normal(x_0, mu_0, log_sigma_0), axis=-1)
+        elif estimator == "plain":
             ratio = (anp.exp(2 * log_sigma) + (mu - mu_0) ** 2) / anp.exp(2 * log_sigma_0)
             kl = anp.sum(0.5 * (ratio - 1) - log_sigma + log_sigma_0, axis=-1)
         else:

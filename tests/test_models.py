@@ -172,6 +172,7 @@ FAMILIES = {
         (numpy.linspace(-1, 0, k - 1), numpy.linspace(0.1, 0.3, k - 1)),
     ),
     "gs": lambda n, k, tau: (models.GumbelSoftmaxFamily(n, k, tau, 0.7), 0.7),
+    "igr_planar": lambda n, k, tau: (models.igr_planar_family(n, k, tau, -0.6, -0.1), (-0.6, -0.1)),
 }
 
 

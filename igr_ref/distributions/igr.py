@@ -3,14 +3,16 @@
 Density (eq. 12)         log q(z) = log N(y | mu, sigma^2) - log|det J_g(y)|,  y = g^{-1}(z), on S^{K-1} under
                          Lebesgue measure of the first K-1 coordinates.
 KL (eq. 13)              KL(q || p) = KL(N(mu, sigma^2) || N(mu_0, sigma_0^2)) when q and p share g, tau and delta:
-                         the Jacobian terms cancel.
+                         the Jacobian terms cancel. Where q has a flow f of its own before the shared g, p's Gaussian
+                         lives at the flow's output x = f(y) (AUDIT 25), and with log q(x) = log N(y) - log|det J_f(y)|
+                         KL(q || p) = E[log q(x) - log N(x | mu_0, sigma_0^2)], sampled by the estimators.
 Sample's pullback        y_bar = J_g^T z_bar,  mu_bar = y_bar,  log_sigma_bar = y_bar sigma eps.
 """
 
 from __future__ import annotations
 
 from ..backend import namespace
-from ..transforms import Chain, SoftmaxPlusPlus, StickBreaking
+from ..transforms import Chain, Identity, Softmax, SoftmaxPlusPlus, StickBreaking
 from . import gaussian
 from .base import Relaxation, check_parameters
 
@@ -18,8 +20,8 @@ from .base import Relaxation, check_parameters
 class IGR(Relaxation):
     """IGR with any transform g. Parameters mu, log_sigma: (..., K-1); noise eps ~ N(0, I): (..., K-1).
 
-    `igr_i(mu, log_sigma, temperature)` and `igr_sb(...)` build the paper's two. With validate=False the parameters
-    are not inspected (the training loop checks its loss instead).
+    `igr_i(mu, log_sigma, temperature)`, `igr_sb(...)` and `igr_planar(...)` build the paper's three. With
+    validate=False the parameters are not inspected (the training loop checks its loss instead).
     """
 
     def __init__(self, mu, log_sigma, transform, validate=True):
@@ -68,10 +70,45 @@ class IGR(Relaxation):
         mu_bar, log_sigma_bar = gaussian.kl_vjp(self.mu, self.log_sigma, p.mu, p.log_sigma, bar)
         return {"mu": mu_bar, "log_sigma": log_sigma_bar}
 
+    def same_transform(self, p):
+        """Whether p's g is the same object as q's, or a chain of the same objects."""
+        return _links(self.transform) == _links(p.transform)
+
     def require_same_transform(self, p):
         """eq. 13 needs one g for both (AUDIT 52): the same object, which is also the cheapest way to say so."""
-        if p.transform is not self.transform:
+        if not self.same_transform(p):
             raise ValueError("eq. 13 needs q and p built on the same transform object (same g, tau and delta)")
+
+    def own_flows(self, p):
+        """(f, f_0): what q and p each do before the links that they share at the end; Identity where that is nothing.
+
+        ValueError unless they share the map onto the simplex, so that its log-determinant cancels in log q - log p.
+        """
+        own, other = _links(self.transform), _links(p.transform)
+        shared = 0
+        while shared < min(len(own), len(other)) and own[-1 - shared] is other[-1 - shared]:
+            shared += 1
+        heads = own[: len(own) - shared], other[: len(other) - shared]
+        if shared == 0 or any(link.onto_simplex for head in heads for link in head):
+            raise ValueError(
+                "the KL needs q and p to share their map onto the simplex: the same transform object "
+                "(same g, tau and delta) at the end of both chains, with nothing but flows before it"
+            )
+        return tuple(Chain(*head) if head else Identity() for head in heads)
+
+    def flow_log_prob(self, flow, y):
+        """(log q(x), d log q/dx) at x = flow(y), for one of `own_flows`; q's parameters and the flow's are held fixed.
+
+        By y, log q(x) = log N(y) - log|det J_f(y)| has the gradient -(y - mu)/sigma^2 - d log|det J_f|/dy, and
+        J_f^{-T} moves it to x.
+        """
+        xp, _ = namespace(y)
+        log_normal = gaussian.log_prob(self.mu, self.log_sigma, y)
+        one = xp.ones_like(log_normal)
+        _, _, y_bar = gaussian.log_prob_vjp(self.mu, self.log_sigma, y, one)
+        _, saved = flow.run(y)
+        det_bar, _ = flow.pullback(saved, None, -one)
+        return log_normal - flow.log_det(y), flow.inverse_pullback(saved, y_bar + det_bar)
 
     def category(self, noise):
         """h(y) of eq. 20, or the transform's own limit at temperature 0, as category numbers."""
@@ -83,9 +120,24 @@ def igr_i(mu, log_sigma, temperature, delta=1.0, **options):
     return IGR(mu, log_sigma, SoftmaxPlusPlus(temperature, delta), **options)
 
 
-def igr_sb(mu, log_sigma, temperature, delta=1.0, **options):
-    """IGR-SB: g is stick-breaking followed by softmax++ (eq. 18)."""
-    return IGR(mu, log_sigma, Chain(StickBreaking(), SoftmaxPlusPlus(temperature, delta)), **options)
+def igr_sb(mu, log_sigma, temperature, delta=1.0, remainder=False, **options):
+    """IGR-SB: g is stick-breaking followed by softmax++ (eq. 18), whose K-th category is never the largest (AUDIT 12).
+
+    With remainder=True the outer map is the softmax of all K sticks, remainder included; it has no delta.
+    """
+    if remainder and delta != 1:
+        raise ValueError(f"delta has no meaning with remainder=True, got {delta!r}")
+    outer = Softmax(temperature) if remainder else SoftmaxPlusPlus(temperature, delta)
+    return IGR(mu, log_sigma, Chain(StickBreaking(), outer), **options)
+
+
+def igr_planar(mu, log_sigma, flows, temperature, delta=1.0, **options):
+    """IGR-Planar: g is a sequence of flows (two planar ones in the paper) followed by softmax++.
+
+    Gradients of the flows' parameters are named "0.w", "0.u", "0.b", "1.w", ... The prior that goes with q = igr_planar
+    is IGR(mu_0, log_sigma_0, q.transform.links[-1]): the same softmax++, no flow.
+    """
+    return IGR(mu, log_sigma, Chain(*flows, SoftmaxPlusPlus(temperature, delta)), **options)
 
 
 def log_sigma_of(sigma):
@@ -94,3 +146,7 @@ def log_sigma_of(sigma):
     if not bool(xp.all(sigma > 0)):
         raise ValueError("sigma must be greater than 0 (it is a standard deviation)")
     return xp.log(sigma)
+
+
+def _links(transform):
+    return transform.links if isinstance(transform, Chain) else (transform,)

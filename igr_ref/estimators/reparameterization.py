@@ -1,6 +1,9 @@
 """The reparameterization estimator (eqs. 2 and 3): differentiate f(g(noise, theta)) along the path.
 
 IGR             KL in closed form (eq. 13), differentiated exactly.
+IGR-Planar      KL sampled: log N(y | mu, sigma^2) - log|det J_f(y)| - log p(x), x = f(y), differentiated in full, the
+                flow's parameters included. Along the path y = mu + sigma eps the first term is
+                sum_k [log phi(eps_k) - log_sigma_k]: its gradient is 0 by mu and -1 by log_sigma.
 Gumbel-Softmax  KL sampled at the same z: log q(y) - log p(y), both terms differentiated in full.
                 (1) log q(y) is constant along the path: with t = log_alpha - tau y and tau y = log_alpha + G
                     - tau lse(l), t = -G + tau lse(l), so sum_k [t_k - lse(t)] = -sum_k G_k - K lse(-G).
@@ -10,7 +13,7 @@ Gumbel-Softmax  KL sampled at the same z: log q(y) - log p(y), both terms differ
 from __future__ import annotations
 
 from ..backend import namespace
-from ..distributions import IGR, GumbelSoftmax
+from ..distributions import IGR, GumbelSoftmax, gaussian
 from .base import Estimate, add_grads, over_variables
 
 
@@ -22,7 +25,10 @@ def reparameterization(q, noise, f, p=None):
     grads = q.pullback(saved, z_bar)
     if p is None:
         return Estimate(value, xp.zeros_like(value), grads)
-    if isinstance(q, IGR):
+    if isinstance(q, IGR) and not q.same_transform(p):
+        kl, kl_grads = _flow(q, p, saved)
+        grads = add_grads(grads, kl_grads)
+    elif isinstance(q, IGR):
         kl = q.kl(p)
         grads = add_grads(grads, q.kl_vjp(p, xp.ones_like(kl)))
     elif isinstance(q, GumbelSoftmax):
@@ -34,3 +40,16 @@ def reparameterization(q, noise, f, p=None):
     else:
         raise TypeError(f"reparameterization knows IGR and GumbelSoftmax, got {type(q).__name__}")
     return Estimate(value, over_variables(kl), grads)
+
+
+def _flow(q, p, saved):
+    """KL and its gradients where q and p share g but not the flow before it."""
+    flow, flow_0 = q.own_flows(p)
+    y = saved[1]
+    x, kept = flow.run(y)
+    log_p, x_bar = p.flow_log_prob(flow_0, flow_0.inverse(x))
+    xp, _ = namespace(log_p)
+    y_bar, flow_bars = flow.pullback(kept, -x_bar, -xp.ones_like(log_p))
+    grads = q.pullback_y(saved, y_bar)
+    kl = gaussian.log_prob(q.mu, q.log_sigma, y) - flow.log_det(y) - log_p
+    return kl, {**grads, "log_sigma": grads["log_sigma"] - 1, **flow_bars}

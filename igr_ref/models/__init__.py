@@ -3,7 +3,7 @@
 from .adam import Adam
 from .losses import Bernoulli, Gaussian
 from .mlp import MLP
-from .vae import VAE, GumbelSoftmaxFamily, IGRFamily, igr_i_family, igr_sb_family
+from .vae import VAE, GumbelSoftmaxFamily, IGRFamily, PlanarFamily, igr_i_family, igr_planar_family, igr_sb_family
 
 __all__ = [
     "Adam",
@@ -13,6 +13,8 @@ __all__ = [
     "IGRFamily",
     "MLP",
     "VAE",
+    "PlanarFamily",
+    "igr_planar_family",
     "igr_i_family",
     "igr_sb_family",
 ]

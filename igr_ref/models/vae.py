@@ -10,11 +10,25 @@ from __future__ import annotations
 
 from ..backend import namespace
 from ..distributions import IGR, GumbelSoftmax
-from ..transforms import Chain, SoftmaxPlusPlus, StickBreaking
+from ..transforms import Chain, PlanarFlow, SoftmaxPlusPlus, StickBreaking
 from .mlp import MLP
 
 
-class GumbelSoftmaxFamily:
+class Family:
+    """How the encoder's output o (..., E) becomes q(z|x), and what the prior is.
+
+    posterior(o, own)     the relaxation; `own` holds the family's own parameters ({} for most)
+    prior(q)              the prior that goes with q
+    output_bar(grads)     the estimator's gradients as a cotangent on o
+    init(rng, dtype)      fresh own parameters, as NumPy arrays
+    outputs, noise_size   E, and the number of noise draws an image takes; `noise` names their law
+    """
+
+    def init(self, rng, dtype):
+        return {}
+
+
+class GumbelSoftmaxFamily(Family):
     """o (..., N K) = log_alpha. Prior: uniform log_alpha at `prior_temperature` (default: the same temperature)."""
 
     noise = "gumbel"
@@ -24,7 +38,7 @@ class GumbelSoftmaxFamily:
         self.prior_temperature = temperature if prior_temperature is None else prior_temperature
         self.outputs = self.noise_size = n_variables * n_categories
 
-    def posterior(self, o):
+    def posterior(self, o, own):
         return GumbelSoftmax(o.reshape(*o.shape[:-1], self.n, self.k), self.temperature, validate=False)
 
     def prior(self, q):
@@ -37,7 +51,7 @@ class GumbelSoftmaxFamily:
         return bar.reshape(*bar.shape[:-2], self.outputs)
 
 
-class IGRFamily:
+class IGRFamily(Family):
     """o (..., 2 N (K-1)): mu, then log_sigma. Prior: N(mu_0, sigma_0^2), one number each or (K-1,), on the same g.
 
     `transform` takes (..., K-1) to the simplex (..., K): softmax++ for IGR-I, eq. 18's chain for IGR-SB.
@@ -51,11 +65,13 @@ class IGRFamily:
         self.noise_size = n_variables * (n_categories - 1)
         self.outputs = 2 * self.noise_size
 
-    def posterior(self, o):
+    def _parameters(self, o):
         shape = (*o.shape[:-1], self.n, self.k - 1)
         half = self.outputs // 2
-        mu, log_sigma = o[..., :half].reshape(shape), o[..., half:].reshape(shape)
-        return IGR(mu, log_sigma, self.transform, validate=False)
+        return o[..., :half].reshape(shape), o[..., half:].reshape(shape)
+
+    def posterior(self, o, own):
+        return IGR(*self._parameters(o), self.transform, validate=False)
 
     def prior(self, q):
         xp, _ = namespace(q.mu)
@@ -70,6 +86,41 @@ class IGRFamily:
         xp, _ = namespace(grads["mu"])
         flat = (*grads["mu"].shape[:-2], self.outputs // 2)
         return xp.concatenate([grads["mu"].reshape(flat), grads["log_sigma"].reshape(flat)], axis=-1)
+
+
+class PlanarFamily(IGRFamily):
+    """IGR-Planar: two planar flows, each variable its own, before softmax++. The prior has no flow (AUDIT 25).
+
+    Own parameters "0.w", "0.u" (N, K-1) and "0.b" (N,), then "1.w", ..., with or without a replica axis in front.
+    """
+
+    FLOWS = 2
+    START = 0.05  # standard deviation of w and u at the start; b starts at 0
+
+    def init(self, rng, dtype):
+        own = {}
+        for i in range(self.FLOWS):
+            for name in ("w", "u"):
+                own[f"{i}.{name}"] = (self.START * rng.standard_normal((self.n, self.k - 1))).astype(dtype)
+            own[f"{i}.b"] = own[f"{i}.w"][:, 0] * 0
+        return own
+
+    def posterior(self, o, own):
+        def fitted(array, tail):  # (R, N, K-1) against o (R, S, B, E): axes for samples and images in between
+            replicas = array.shape[: array.ndim - tail]
+            middle = (1,) * (o.ndim - 1 - len(replicas))
+            return array.reshape(*replicas, *middle, *array.shape[array.ndim - tail :])
+
+        flows = []
+        for i in range(self.FLOWS):
+            w, u, b = fitted(own[f"{i}.w"], 2), fitted(own[f"{i}.u"], 2), fitted(own[f"{i}.b"], 1)
+            flows.append(PlanarFlow(w, u, b, validate=False))
+        return IGR(*self._parameters(o), Chain(*flows, self.transform), validate=False)
+
+
+def igr_planar_family(n_variables, n_categories, temperature, prior_mu, prior_log_sigma, delta=1.0):
+    """IGR-Planar: two nested planar flows, then softmax++."""
+    return PlanarFamily(n_variables, n_categories, SoftmaxPlusPlus(temperature, delta), prior_mu, prior_log_sigma)
 
 
 def igr_i_family(n_variables, n_categories, temperature, prior_mu, prior_log_sigma, delta=1.0):
@@ -104,7 +155,8 @@ class VAE:
     def init(self, rng, dtype):
         """Fresh parameters (no replica axis) as NumPy arrays."""
         encoder, decoder = self.encoder.init(rng, dtype), self.decoder.init(rng, dtype)
-        return {**_named("encoder", encoder), **_named("decoder", decoder)}
+        own = self.family.init(rng, dtype)
+        return {**_named("encoder", encoder), **_named("decoder", decoder), **_named("flow", own)}
 
     def noise_shape(self, n_images, n_samples=1):
         """(S, B, N, K or K-1): the noise of one step, without a replica axis."""
@@ -112,7 +164,7 @@ class VAE:
 
     def posterior(self, params, x):
         """q(z|x) for images x (..., B, P), parameters (..., B, N, .)."""
-        return self.family.posterior(self.encoder.run(_part(params, "encoder"), x)[0])
+        return self.family.posterior(self.encoder.run(_part(params, "encoder"), x)[0], _part(params, "flow"))
 
     def decode(self, params, z):
         """Decoder outputs (..., B, P or 2P) of codes z (..., B, N, K)."""
@@ -150,15 +202,20 @@ class VAE:
         o_bar = self.family.output_bar(estimate.grads)
         # mean over S, and over B: the estimator's gradients are per sample
         xp, _ = namespace(o_bar)
-        o_bar = xp.sum(o_bar, axis=-3) / (o_bar.shape[-3] * o_bar.shape[-2])
+        size = o_bar.shape[-3] * o_bar.shape[-2]
+        o_bar = xp.sum(o_bar, axis=-3) / size
         encoder_grads, _ = self.encoder.pullback(_part(params, "encoder"), encoder_saved, o_bar, input_bar=False)
-        return estimate, {**_named("encoder", encoder_grads), **_named("decoder", decoder_grads)}
+        grads = {**_named("encoder", encoder_grads), **_named("decoder", decoder_grads)}
+        samples = (estimate.loss.ndim - 2, estimate.loss.ndim - 1)  # S and B, after the replicas
+        for name in _part(params, "flow"):
+            grads[f"flow.{name}"] = xp.sum(estimate.grads[name], axis=samples) / size
+        return estimate, grads
 
     def _loss(self, params, x, noise, estimator):
         decoder_params = _part(params, "decoder")
         decoder_grads = {}
         o, encoder_saved = self.encoder.run(_part(params, "encoder"), x)
-        q = self.family.posterior(o[..., None, :, :])  # a sample axis before the batch
+        q = self.family.posterior(o[..., None, :, :], _part(params, "flow"))  # a sample axis before the batch
         p = self.family.prior(q)
 
         def f(z):

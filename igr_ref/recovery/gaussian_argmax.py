@@ -12,72 +12,82 @@ What category k wins when mu_j moves, category j loses: every column of the Jaco
 
 from __future__ import annotations
 
-import functools
-
-import numpy
-
 from ..backend import namespace
-from ..numerics import log_ndtr, log_ndtr_grad, log_normal_pdf, logsumexp
+from ..numerics import log_ndtr, log_normal_pdf
+from ._quadrature import gauss_legendre_points, subdivide
+from ._rare import log_integrals
 
-BREAKS = (-8.0, -3.0, 0.0, 3.0, 8.0)  # in standard deviations around every mu_j; mass beyond 8 sigma is below 1e-15
-NODES = 8  # Gauss-Legendre nodes in each panel
-SUM_TOLERANCE = 1e-6
-CHUNK = 4_000_000  # elements of the largest temporary array
+REACH = 8.0  # standard deviations on either side of mu_j that matter: Phi(-8) = 6e-16
+NODES = 16  # Gauss-Legendre nodes in each panel
+WIDTH = 6.0  # width of a panel in units of the local scale; with 16 nodes a Gaussian factor is integrated to 1e-13
+SMALL = 1e-6  # probabilities below it are integrated one by one for relative accuracy
+SUM_TOLERANCE = 1e-8
+CHUNK = 250_000  # elements of the largest temporary array: a few of them fit a processor's cache
 
 
-@functools.cache
-def _gauss_legendre(n):
-    return numpy.polynomial.legendre.leggauss(n)
+def grid(mu, sigma, nodes=NODES):
+    """(t, weight, edges) on [0, inf) for laws mu, sigma (..., K-1), one grid for all k: float64 arrays
 
+    t, weight (..., T) and edges (..., T/nodes + 1), non-decreasing. Panel p holds the `nodes` Gauss-Legendre points
+    t[..., p nodes : (p+1) nodes] of [edges[..., p], edges[..., p+1]]; a law that needs fewer panels than the others has
+    empty ones at the end, of weight 0. int f = sum(weight f) for every f made of phi_j and Phi_j that contains each j.
 
-def _grid(mu, sigma, nodes, xp):
-    """Nodes t and weights (..., T) on [0, inf), one grid for all k: panels between 0 and the points mu_j + c sigma_j.
-
-    Points below 0 are moved to 0, which makes their panels empty.
+    (1) max_j y_j lies below low = max_j (mu_j - 8 sigma_j) with probability < 1e-15, and above mu_j + 8 sigma_j no
+        Phi_j differs from 1 any more: the panels cover [low, max_j (mu_j + 8 sigma_j)].
+    (2) Phi_j and phi_j have -(log)'' <= 1/sigma_j^2. On low <= t <= mu_j + 8 sigma_j the integrands thus vary like a
+        Gaussian of standard deviation s(t) = (sum over the j with t < mu_j + 8 sigma_j of 1/sigma_j^2)^{-1/2} or wider.
+        s is constant between two ends mu_j + 8 sigma_j; there the panels are at most WIDTH s wide.
     """
-    breaks = xp.asarray(BREAKS, dtype=mu.dtype)
-    points = mu[..., None] + breaks * sigma[..., None]
-    points = xp.reshape(xp.maximum(points, 0), mu.shape[:-1] + (-1,))
-    edges = xp.concatenate([xp.zeros_like(points[..., :1]), xp.sort(points, axis=-1)], axis=-1)
-    x, w = (xp.asarray(v, dtype=mu.dtype) for v in _gauss_legendre(nodes))
-    half = 0.5 * (edges[..., 1:] - edges[..., :-1])
-    middle = 0.5 * (edges[..., 1:] + edges[..., :-1])
-    t = middle[..., None] + half[..., None] * x
-    weight = half[..., None] * w
-    flat = mu.shape[:-1] + (-1,)
-    return xp.reshape(t, flat), xp.reshape(weight, flat)
+    xp, _ = namespace(mu)
+    mu, sigma = mu.astype(xp.float64), sigma.astype(xp.float64)
+    low = xp.maximum(xp.max(mu - REACH * sigma, axis=-1, keepdims=True), 0)
+    ends = xp.maximum(mu + REACH * sigma, low)
+    order = xp.sort(ends, axis=-1)
+    # 1/s^2 of the piece that ends at order_i: those j that are still rising there
+    rate = xp.sum(xp.where(ends[..., None, :] >= order[..., :, None], (sigma**-2)[..., None, :], 0), axis=-1)
+    edges = subdivide(xp.concatenate([low, order], axis=-1), xp.sqrt(rate) / WIDTH)
+    return *gauss_legendre_points(edges, nodes), edges
 
 
 def _log_factors(t, mu, sigma):
-    """log phi_k(t) and log Phi_k(t), (..., K-1, T), for t (..., T)."""
+    """a = (t - mu_k)/sigma_k, log phi_k(t) and log Phi_k(t), (..., K-1, T), for t (..., T)."""
     xp, _ = namespace(mu)
     a = (t[..., None, :] - mu[..., None]) / sigma[..., None]
-    return log_normal_pdf(a) - xp.log(sigma)[..., None], log_ndtr(a)
+    return a, log_normal_pdf(a) - xp.log(sigma)[..., None], log_ndtr(a)
 
 
-def _log(weight, xp):
-    """log of quadrature weights; an empty panel's 0 becomes -inf without a warning."""
-    return xp.where(weight > 0, xp.log(xp.where(weight > 0, weight, 1)), -xp.inf)
+# ---- probabilities -----------------------------------------------------------------------------------------------
 
 
-def _log_probs(mu, sigma, nodes):
+def _log_probs(mu, sigma, nodes, accuracy):
     xp, _ = namespace(mu)
-    t, weight = _grid(mu, sigma, nodes, xp)
-    log_phi, log_Phi = _log_factors(t, mu, sigma)
-    total = xp.sum(log_Phi, axis=-2, keepdims=True)
-    head = logsumexp(_log(weight, xp)[..., None, :] + log_phi + (total - log_Phi))
+    t, weight, _ = grid(mu, sigma, nodes)
+    _, log_phi, log_Phi = _log_factors(t, mu, sigma)
+    integrand = xp.exp(log_phi + xp.sum(log_Phi, axis=-2, keepdims=True) - log_Phi)
+    head = xp.sum(integrand * weight[..., None, :], axis=-1)
+    positive = head > 0
+    log_head = xp.where(positive, xp.log(xp.where(positive, head, 1)), -xp.inf)
+    if accuracy == "relative":
+        log_head = log_integrals(mu, sigma, head < SMALL, log_head)
     last = xp.sum(log_ndtr(-mu / sigma), axis=-1, keepdims=True)
-    return xp.concatenate([head, last], axis=-1)
+    return xp.concatenate([log_head, last], axis=-1)
 
 
-def log_probs(mu, sigma, nodes=NODES):
+def log_probs(mu, sigma, nodes=NODES, accuracy="relative"):
     """log P (..., K) from mu, sigma (..., K-1). Computed in float64, returned in the dtype of mu.
 
+    accuracy "relative": every P_k to 1e-7 of itself, however small (its logarithm is right below 1e-308 too).
+    "absolute": P to 1e-12; the logarithm of P_k < 1e-12 then means nothing and may be -inf. About a third of the time
+    where most categories are rare; enough for a law whose categories are only weighted by, or drawn with, P.
+    P_K is exact in both.
+
     Raises ValueError for sigma <= 0 or input that is not finite, ArithmeticError where the quadrature's
-    probabilities do not sum to 1 within 1e-6: nothing is renormalised.
+    probabilities do not sum to 1 within 1e-8: nothing is renormalised.
     """
+    if accuracy not in ("relative", "absolute"):
+        raise ValueError(f"accuracy must be 'relative' or 'absolute', got {accuracy!r}")
     xp, mu64, sigma64 = _double(mu, sigma)
-    out = _in_chunks(lambda m, s: _log_probs(m, s, nodes), mu64, sigma64, nodes)
+    out = _in_chunks(lambda m, s: _log_probs(m, s, nodes, accuracy), mu64, sigma64, nodes)
     off = xp.abs(xp.sum(xp.exp(out), axis=-1) - 1)
     worst = float(xp.max(off)) if off.size else 0.0
     if not worst <= SUM_TOLERANCE:
@@ -86,43 +96,57 @@ def log_probs(mu, sigma, nodes=NODES):
 
 
 def probs(mu, sigma, nodes=NODES):
-    """P (..., K)."""
+    """P (..., K), with absolute accuracy."""
     xp, _ = namespace(mu)
-    return xp.exp(log_probs(mu, sigma, nodes))
+    return xp.exp(log_probs(mu, sigma, nodes, accuracy="absolute"))
+
+
+# ---- derivatives -------------------------------------------------------------------------------------------------
 
 
 def fluxes(mu, sigma, nodes=NODES):
-    """(A, A', B): A (..., K-1, K-1) symmetric, A'[j, k] with the factor (t - mu_j)/sigma_j, B (..., K-1).
+    """(A, A', B): A (..., K-1, K-1) symmetric, A'[j, k] with the factor (t - mu_j)/sigma_j, B (..., K-1), in float64.
 
-    The diagonals of A and A' carry no meaning. Float64 arithmetic, one grid point at a time summed as a matrix product.
+    The diagonals of A and A' carry no meaning. All grid points of a law are summed as one matrix product.
     """
     xp, mu, sigma = _double(mu, sigma)
-    t, weight = _grid(mu, sigma, nodes, xp)
-    log_phi, log_Phi = _log_factors(t, mu, sigma)
+    n = mu.shape[-1]
+
+    def piece(m, s):
+        A, A_scaled, B = _fluxes(m, s, nodes)
+        return xp.concatenate([A, A_scaled, B[..., None, :]], axis=-2)
+
+    both = _in_chunks(piece, mu, sigma, nodes)
+    return both[..., :n, :], both[..., n : 2 * n, :], both[..., 2 * n, :]
+
+
+def _fluxes(mu, sigma, nodes):
+    xp, _ = namespace(mu)
+    t, weight, _ = grid(mu, sigma, nodes)
+    a, log_phi, log_Phi = _log_factors(t, mu, sigma)
     # phi_j phi_k prod_{i!=j,k} Phi_i = e^S r_j r_k with r = phi/Phi and S = sum_i log Phi_i; the root of e^S goes to
     # either factor so that neither overflows where Phi is tiny
     root = 0.5 * xp.sum(log_Phi, axis=-2, keepdims=True)
     left = xp.exp(root + log_phi - log_Phi)
-    a = (t[..., None, :] - mu[..., None]) / sigma[..., None]
     right = xp.swapaxes(left * weight[..., None, :], -1, -2)
     z = -mu / sigma
-    log_b = xp.sum(log_ndtr(z), axis=-1, keepdims=True) + xp.log(log_ndtr_grad(z) / sigma)
+    log_last = log_ndtr(z)
+    log_b = xp.sum(log_last, axis=-1, keepdims=True) - log_last + log_normal_pdf(z) - xp.log(sigma)
     return xp.matmul(left, right), xp.matmul(left * a, right), xp.exp(log_b)
 
 
 def jacobian(mu, sigma, nodes=NODES):
-    """(dP/dmu, dP/dsigma), each (..., K, K-1): rows are categories, columns parameters."""
-    xp, _ = namespace(mu)
-    A, A_scaled, B = fluxes(mu, sigma, nodes)
-    eye = xp.eye(mu.shape[-1], dtype=A.dtype)
-    z = -mu / sigma
+    """(dP/dmu, dP/dsigma), each (..., K, K-1): rows are categories, columns parameters. Absolute error below 1e-10."""
+    xp, mu64, sigma64 = _double(mu, sigma)
+    A, A_scaled, B = fluxes(mu64, sigma64, nodes)
+    eye = xp.eye(A.shape[-1], dtype=A.dtype)
 
     def assemble(flux, boundary):  # flux[j, k] is lost by k and won by j when parameter j grows
         flux = flux * (1 - eye)
         head = eye * (xp.sum(flux, axis=-1) + boundary)[..., None, :] - xp.swapaxes(flux, -1, -2)
         return xp.concatenate([head, -boundary[..., None, :]], axis=-2).astype(mu.dtype)
 
-    return assemble(A, B), assemble(A_scaled, z * B)
+    return assemble(A, B), assemble(A_scaled, -mu64 / sigma64 * B)
 
 
 def vjp(mu, sigma, p_bar, nodes=NODES):
@@ -131,17 +155,25 @@ def vjp(mu, sigma, p_bar, nodes=NODES):
     mu_bar_j = sum_{k!=j} (p_bar_j - p_bar_k) A_jk + (p_bar_j - p_bar_K) B_j;  sigma_bar_j with A', (-mu_j/sigma_j) B_j.
     """
     xp, mu64, sigma64 = _double(mu, sigma)
+    if p_bar.ndim == 0 or p_bar.shape[-1] != mu64.shape[-1] + 1:
+        raise ValueError(f"p_bar must be (..., {mu64.shape[-1] + 1}), got shape {p_bar.shape}")
+    p_bar = p_bar.astype(mu64.dtype)
+    lead = xp.broadcast_shapes(mu64.shape[:-1], p_bar.shape[:-1])
+    mu64, sigma64, p_bar = (xp.broadcast_to(v, lead + v.shape[-1:]) for v in (mu64, sigma64, p_bar))
 
     def piece(m, s, bar):
-        A, A_scaled, B = fluxes(m, s, nodes)
+        A, A_scaled, B = _fluxes(m, s, nodes)
         difference = bar[..., :-1, None] - bar[..., None, :-1]
         boundary = (bar[..., :-1] - bar[..., -1:]) * B
         mu_bar = xp.sum(difference * A, axis=-1) + boundary
         sigma_bar = xp.sum(difference * A_scaled, axis=-1) - m / s * boundary
         return xp.stack([mu_bar, sigma_bar], axis=-2)
 
-    both = _in_chunks(piece, mu64, sigma64, nodes, p_bar.astype(mu64.dtype))
+    both = _in_chunks(piece, mu64, sigma64, nodes, p_bar)
     return both[..., 0, :].astype(mu.dtype), both[..., 1, :].astype(mu.dtype)
+
+
+# ---- shapes ------------------------------------------------------------------------------------------------------
 
 
 def _double(mu, sigma):
@@ -151,7 +183,12 @@ def _double(mu, sigma):
         raise ValueError("mu must be finite, got NaN or infinity")
     if not bool(xp.all(xp.isfinite(sigma64) & (sigma64 > 0))):
         raise ValueError("sigma must be finite and greater than 0 (it is a standard deviation)")
-    mu64, sigma64 = xp.broadcast_arrays(mu64, sigma64)
+    try:
+        mu64, sigma64 = xp.broadcast_arrays(mu64, sigma64)
+    except ValueError as error:
+        raise ValueError(f"mu and sigma do not broadcast together: shapes {mu.shape} and {sigma.shape}") from error
+    if mu64.ndim == 0 or mu64.shape[-1] == 0:
+        raise ValueError(f"mu needs a category axis of length 1 or more, got shape {mu.shape}")
     return xp, mu64, sigma64
 
 
@@ -159,7 +196,7 @@ def _in_chunks(function, mu, sigma, nodes, *more):
     """function over the leading axes in pieces, so that temporaries (K-1, T) a law stay bounded."""
     xp, _ = namespace(mu)
     lead, k = mu.shape[:-1], mu.shape[-1]
-    size = max(1, CHUNK // (k * len(BREAKS) * k * nodes))
+    size = max(1, CHUNK // (k * 4 * (k + 1) ** 0.5 * nodes).__ceil__())  # about 4 sqrt(K) panels a law
     flat = [xp.reshape(array, (-1, array.shape[-1])) for array in (mu, sigma, *more)]
     if flat[0].shape[0] <= size:
         out = function(*flat)

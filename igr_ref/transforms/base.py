@@ -12,6 +12,10 @@ paper's S^{K-1}, with respect to Lebesgue measure there.
     log|det J|        = g.log_det(y)          (...)
     b                 = g.discretize(y)       one-hot (..., K), the limit of g(y) as the temperature tends to 0;
                         g.category(y)         the same as category numbers
+    z_bar             = g.inverse_pullback(saved, y_bar)      J^{-T} y_bar: a cotangent on y, moved to z. Flows only.
+
+A transform of the simplex into itself (`takes_simplex`) is given all K coordinates and its pullback returns K of them;
+its Jacobian is still that of the first K-1 coordinates by the first K-1, the K-th input being what these leave of 1.
 
 `z_bar` has the shape of z and `log_det_bar` that of log_det; either may be None (no such term). Gradients of the
 transform's own parameters come back in the dict `param_bars`, summed over nothing that leads y: one value a sample.
@@ -30,6 +34,7 @@ from ..backend import namespace
 
 class Transform:
     onto_simplex = False
+    takes_simplex = False
 
     def run(self, y):
         """(g(y), saved): the value, and what `pullback` needs to go back."""
@@ -48,6 +53,10 @@ class Transform:
     def inverse(self, z):
         raise NotImplementedError(f"{type(self).__name__} does not define inverse")
 
+    def inverse_pullback(self, saved, y_bar):
+        """J^{-T} y_bar: the pullback of y_bar through the inverse, at z = g(y)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define inverse_pullback")
+
     def category(self, y):
         """The vertex that g(y) tends to as the temperature tends to 0, as category numbers 0..K-1 (...)."""
         raise NotImplementedError(f"{type(self).__name__} has no discrete limit")
@@ -55,7 +64,7 @@ class Transform:
     def discretize(self, y):
         """The same as exactly one-hot vectors (..., K)."""
         xp, _ = namespace(y)
-        return one_hot(self.category(y), y.shape[-1] + 1, xp, y.dtype)
+        return one_hot(self.category(y), y.shape[-1] + (0 if self.takes_simplex else 1), xp, y.dtype)
 
     def forward(self, y):
         """g(y): (..., K) onto the simplex, (..., K-1) otherwise."""

@@ -5,13 +5,15 @@ Jacobian                 J_g(f(y)) J_f(y).
 Determinant              log|det J_g(f(y))| + log|det J_f(y)|.
 Pullback                 each link's pullback in reverse order; log_det_bar enters at every link.
 eq. 18 is Chain(StickBreaking(), SoftmaxPlusPlus(tau)): the inner map's first K-1 coordinates, a point of the paper's
-S^{K-1} inside R^{K-1}, are the outer map's input.
+S^{K-1} inside R^{K-1}, are the outer map's input. An outer map that takes the simplex gets all K coordinates instead:
+Chain(StickBreaking(), Softmax(tau)) is eq. 18 with the remainder (AUDIT 12).
 """
 
 from __future__ import annotations
 
 from ..backend import namespace
 from .base import Transform
+from .softmax import Softmax
 from .softmax_plus_plus import SoftmaxPlusPlus
 
 
@@ -21,8 +23,15 @@ class Chain(Transform):
     def __init__(self, *links):
         if not links:
             raise ValueError("Chain needs at least one transform")
+        for inner, outer in zip(links, links[1:], strict=False):
+            if outer.takes_simplex and not inner.onto_simplex:
+                raise ValueError(
+                    f"{type(outer).__name__} takes points of the simplex, so the link before it must map onto the "
+                    f"simplex; got {type(inner).__name__}"
+                )
         self.links = links
         self.onto_simplex = links[-1].onto_simplex
+        self.takes_simplex = links[0].takes_simplex
 
     def run(self, y):
         saved = []
@@ -32,20 +41,30 @@ class Chain(Transform):
             y = self._handed_on(position, z)
         return z, saved
 
+    def _cut(self, position):
+        """Whether the link after `position` is given the first K-1 of the K coordinates of a point of the simplex."""
+        inside = position + 1 < len(self.links)
+        return inside and self.links[position].onto_simplex and not self.links[position + 1].takes_simplex
+
     def _handed_on(self, position, z):
-        return z[..., :-1] if self.links[position].onto_simplex else z
+        return z[..., :-1] if self._cut(position) else z
 
     def pullback(self, saved, z_bar=None, log_det_bar=None):
         bars = {}
         for position in range(len(self.links) - 1, -1, -1):
-            link = self.links[position]
-            if z_bar is not None and link.onto_simplex and position + 1 < len(self.links):
+            if z_bar is not None and self._cut(position):
                 # the K-th coordinate was not handed on: its cotangent is 0
                 xp, _ = namespace(z_bar)
                 z_bar = xp.concatenate([z_bar, xp.zeros_like(z_bar[..., :1])], axis=-1)
-            z_bar, param_bars = link.pullback(saved[position], z_bar, log_det_bar)
+            z_bar, param_bars = self.links[position].pullback(saved[position], z_bar, log_det_bar)
             bars.update({f"{position}.{name}": bar for name, bar in param_bars.items()})
         return z_bar, bars
+
+    def inverse_pullback(self, saved, y_bar):
+        """J^{-T} = J_g^{-T} J_f^{-T}: the links in the order in which they act."""
+        for link, kept in zip(self.links, saved, strict=True):
+            y_bar = link.inverse_pullback(kept, y_bar)
+        return y_bar
 
     def _inputs(self, y):
         """The input of every link."""
@@ -74,15 +93,46 @@ class Chain(Transform):
     def inverse(self, z):
         for position in range(len(self.links) - 1, -1, -1):
             z = self.links[position].inverse(z)
-            if position > 0 and self.links[position - 1].onto_simplex:
+            if position > 0 and self._cut(position - 1):
                 # The outer map was given K-1 coordinates only, so here, and only here, the K-th is what is left.
                 xp, _ = namespace(z)
                 z = xp.concatenate([z, 1 - xp.sum(z, axis=-1, keepdims=True)], axis=-1)
         return z
 
     def category(self, y):
-        """The last link's limit; softmax++ of a point of the simplex keeps that point's own order."""
-        at = self._inputs(y)
-        if len(self.links) > 1 and self.links[-2].onto_simplex and isinstance(self.links[-1], SoftmaxPlusPlus):
-            return self.links[-2].category(at[-2])
-        return self.links[-1].category(at[-1])
+        """The limit in the last link's temperature. A point w of the simplex decides it by the order of log w:
+
+        by its largest coordinate where all K are handed on, and by the largest of the first K-1 where softmax++ is
+        given those, as they are all positive and Prop. 1's h then never gives the K-th vertex (AUDIT 12).
+        """
+        xp, _ = namespace(y)
+        at, last = self._inputs(y), self.links[-1]
+        if len(self.links) > 1 and self.links[-2].onto_simplex and isinstance(last, (Softmax, SoftmaxPlusPlus)):
+            log_w = self.links[-2].log_forward(at[-2])
+            return xp.argmax(log_w if last.takes_simplex else log_w[..., :-1], axis=-1)
+        return last.category(at[-1])
+
+
+class Identity(Transform):
+    """The composition of nothing: y itself, and determinant 1."""
+
+    def run(self, y):
+        return y, y
+
+    def pullback(self, saved, z_bar=None, log_det_bar=None):
+        xp, _ = namespace(saved)
+        return xp.zeros_like(saved) if z_bar is None else z_bar, {}
+
+    def inverse_pullback(self, saved, y_bar):
+        return y_bar
+
+    def jacobian(self, y):
+        xp, _ = namespace(y)
+        return xp.zeros_like(y)[..., None] + xp.eye(y.shape[-1], dtype=y.dtype)
+
+    def log_det(self, y):
+        xp, _ = namespace(y)
+        return xp.zeros_like(y[..., 0])
+
+    def inverse(self, z):
+        return z

@@ -1,0 +1,120 @@
+"""The two relaxed samples of REBAR and RELAX, y and y | b, for either kind of relaxation.
+
+Gumbel-Softmax  y = zeta = log theta + G, K coordinates, b = its argmax;  z = softmax(y/lambda).
+IGR-I           y = mu + sigma eps, K-1 coordinates, b = h(y);            z = softmax++(y/lambda), the softmax of
+                (y/lambda, log delta).
+A pair says how its coordinates become logits, and takes cotangents from logits to parameters and tangents back.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ..backend import namespace
+from ..distributions import GumbelSoftmax, gaussian
+from ..numerics import log_softmax, log_softmax_vjp
+from ..recovery import conditional
+from .score_function import is_igr_i
+
+
+@dataclass(frozen=True)
+class PairedNoise:
+    """path: the draws that q.run takes. uniforms: as many again, in (0, 1), for the sample given b.
+
+    uniforms=None couples the two: those uniforms are used at which the sample given b equals the first one in value
+    (their derivatives still differ). Given b they are uniform and independent of b, so the estimator stays unbiased.
+    """
+
+    path: Any
+    uniforms: Any = None
+
+
+def paired(q, noise):
+    """The pair of q; TypeError unless q is GumbelSoftmax or IGR-I."""
+    if not isinstance(noise, PairedNoise):
+        raise TypeError(f"noise must be PairedNoise(path, uniforms), got {type(noise).__name__}")
+    if isinstance(q, GumbelSoftmax):
+        return GumbelPair(q, noise)
+    if is_igr_i(q):
+        return GaussianPair(q, noise)
+    raise TypeError(f"b | q and y | b are known for GumbelSoftmax and IGR-I (softmax++), got {type(q).__name__}")
+
+
+class GumbelPair:
+    """o = log_alpha."""
+
+    def __init__(self, q, noise):
+        self.b = q.discretize(noise.path)
+        self.log_theta = log_softmax(q.log_alpha)
+        self.y = self.log_theta + noise.path
+        if noise.uniforms is None:
+            self.y_given, self.saved = self.y, conditional.gumbel_coupled(q.log_alpha, self.b, self.y)
+        else:
+            self.y_given, self.saved = conditional.gumbel_sample(q.log_alpha, self.b, noise.uniforms)
+
+    def logits(self, scaled):
+        """All K logits from y/lambda."""
+        return scaled
+
+    def logits_tangent(self, scaled_dot):
+        return scaled_dot
+
+    def coordinates(self, logits_bar):
+        """The part of a cotangent (or of anything per category) that belongs to coordinates of y."""
+        return logits_bar
+
+    def pullback(self, y_bar):
+        """Gradients by q's parameters of a cotangent on y."""
+        return {"log_alpha": log_softmax_vjp(self.log_theta, y_bar)}
+
+    def pullback_given(self, y_bar):
+        """The same for the sample given b."""
+        return {"log_alpha": conditional.gumbel_pullback(self.saved, y_bar)}
+
+    def pushforward(self, direction):
+        """(y_dot, tangent of the sample given b) along a direction in q's parameters."""
+        xp, _ = namespace(self.log_theta)
+        dot = direction["log_alpha"]
+        y_dot = dot - xp.sum(xp.exp(self.log_theta) * dot, axis=-1, keepdims=True)
+        return y_dot, conditional.gumbel_pushforward(self.saved, dot)
+
+
+class GaussianPair:
+    """o = (mu, log_sigma)."""
+
+    def __init__(self, q, noise):
+        xp, _ = namespace(q.mu)
+        self.q, self.path, self.sigma = q, noise.path, xp.exp(q.log_sigma)
+        self.b = q.discretize(noise.path)
+        self.y = gaussian.sample(q.mu, q.log_sigma, noise.path)
+        if noise.uniforms is None:
+            self.y_given, self.saved = self.y, conditional.coupled(q.mu, self.sigma, self.b, self.y)
+        else:
+            self.y_given, self.saved = conditional.sample(q.mu, self.sigma, self.b, noise.uniforms)
+
+    def logits(self, scaled):
+        return self._with_last(scaled, math.log(self.q.transform.delta))
+
+    def logits_tangent(self, scaled_dot):
+        return self._with_last(scaled_dot, 0.0)
+
+    def _with_last(self, x, value):
+        xp, _ = namespace(x)
+        return xp.concatenate([x, xp.zeros_like(x[..., :1]) + value], axis=-1)
+
+    def coordinates(self, logits_bar):
+        return logits_bar[..., :-1]
+
+    def pullback(self, y_bar):
+        mu_bar, log_sigma_bar = gaussian.sample_vjp(self.q.log_sigma, self.path, y_bar)
+        return {"mu": mu_bar, "log_sigma": log_sigma_bar}
+
+    def pullback_given(self, y_bar):
+        mu_bar, sigma_bar = conditional.pullback(self.saved, y_bar)
+        return {"mu": mu_bar, "log_sigma": sigma_bar * self.sigma}
+
+    def pushforward(self, direction):
+        mu_dot, sigma_dot = direction["mu"], self.sigma * direction["log_sigma"]
+        return mu_dot + sigma_dot * self.path, conditional.pushforward(self.saved, mu_dot, sigma_dot)

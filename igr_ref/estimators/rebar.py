@@ -1,0 +1,134 @@
+"""REBAR (Tucker et al. 2017), for the Gumbel-Softmax and, through Prop. 2, for IGR-I (eqs. 38 and 39).
+
+    g = [f(b) - c(z~)] s + dc(z)/do - dc(z~)/do,   s = dlog q(b)/do,   c = eta f,
+    b the discrete value of y,  z the relaxation of y,  z~ that of y | b: each image has its own residual f(b) - c(z~).
+Unbiased: E[c(z~) s] + E[dc(z~)/do] = dE[c(z~)]/do, the derivative of y | b being part of the second term, and z~ has
+the law of z, so that the terms with c have mean zero together, for every c.
+Control variate: the gradient of V = mean ||g||^2 by its parameters (E g does not depend on them). As dV = 2 <g, dg>,
+with y_dot and y~_dot the tangents of y and y | b along g, and D the slope of `control_variates`:
+    dV = 2 mean { -<g, s> dc(z~) + dD(z, y_dot) - dD(z~, y~_dot) },   derivatives by the parameters of c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from ..backend import namespace
+from ._pairs import PairedNoise, paired
+from .base import Estimate, add_grads
+from .control_variates import NETWORK, evaluate, parameter_gradients
+from .score_function import kl_term, log_probs, score
+
+
+@dataclass(frozen=True)
+class ControlledEstimate(Estimate):
+    """An Estimate (value: f(b), exact kl) with what `variance_gradient` needs."""
+
+    control: Any = None
+
+
+@dataclass(frozen=True)
+class Control:
+    """The gradients g without the KL term, the scores s (dicts by parameter), and c at z and z~."""
+
+    params: dict
+    pair: Any
+    g: dict
+    s: dict
+    free: Any
+    given: Any
+
+
+def rebar_params(n_variables, temperature, eta=1.0, dtype=float):
+    """{"log_lambda": (N,), "eta": ()}: one learned temperature for each variable, as NumPy arrays.
+
+    The published code starts RELAX at 5 (Gumbel-Softmax) or .15 (IGR), the original one at .5 (AUDIT 29).
+    """
+    return {"log_lambda": numpy.full(n_variables, numpy.log(temperature), dtype), "eta": numpy.asarray(eta, dtype)}
+
+
+def rebar(q, noise: PairedNoise, f, p=None, *, params):
+    """Gradient of E_q[f(b)] + KL(q || uniform) over discrete codes: signature and shapes in `base`, and
+
+    q        GumbelSoftmax or IGR-I. Its own temperature is not used: z has the temperatures lambda of `params`.
+    noise    PairedNoise(path, uniforms).
+    f        is called at z, at z~ and, last, at b: an f that keeps its parameters' gradients on the side (models.vae)
+             is left with those of f(b), which is all that its parameters must see.
+    p        None or "uniform": the exact KL of the discrete law, with its exact gradient.
+    params   the control variate's, {"log_lambda", "eta"}: see `control_variates`.
+    Returns ControlledEstimate.
+    """
+    if set(params) != {"log_lambda", "eta"}:
+        raise ValueError(f"REBAR's params are log_lambda and eta, got {sorted(params)}")
+    return controlled(q, noise, f, p, params)
+
+
+def controlled(q, noise, f, p, params):
+    """The estimator for any control variate of `control_variates`."""
+    check_params(q, params)
+    pair = paired(q, noise)
+    free = evaluate(params, pair, pair.y, f)
+    given = evaluate(params, pair, pair.y_given, f)
+    value, _ = f(pair.b)
+    log_p = log_probs(q)
+    s = {name: x.astype(value.dtype) for name, x in score(q, pair.b, log_p).items()}
+    residual = (value - given.value)[..., None, None]
+    path, path_given = pair.pullback(free.y_bar), pair.pullback_given(given.y_bar)
+    g = {name: residual * s[name] + (path[name] - path_given[name]) for name in s}
+    kl, kl_grads = kl_term(q, p, value, log_p)
+    return ControlledEstimate(value, kl, add_grads(g, kl_grads), Control(params, pair, g, s, free, given))
+
+
+def check_params(q, params):
+    n = next(iter(q.params.values())).shape[-2]
+    if "log_lambda" not in params or params["log_lambda"].shape[-1] != n:
+        raise ValueError(f"params must hold log_lambda for q's {n} variables, got {sorted(params)}")
+    if 0 < sum(name in params for name in NETWORK) < len(NETWORK):
+        raise ValueError(f"params must hold all of {NETWORK} or none, got {sorted(params)}")
+
+
+def variance_objective(estimate, chain=None):
+    """V = mean ||g||^2 over samples and images, summed over the parameters of q; one number for each replica."""
+    control = estimate.control
+    rows = control.g if chain is None else chain.pullback(control.g)
+    return _mean(_square_sum(rows, rows), control.params)
+
+
+def variance_gradient(estimate, f_hvp=None, chain=None):
+    """The gradient of `variance_objective` by the control variate's parameters, a dict with the names of `params`.
+
+    f_hvp(z, t) -> (d^2f/dz^2) t: two more products with f, for log_lambda, whose gradient is left out without it.
+    chain: q's parameters as functions of others (`relax.bounded_parameters`): V is then the square of C g, C = the
+    chain's pullback, dV = 2 <C g, C dg>, and the direction is C^T C g.
+    """
+    control = estimate.control
+    direction = control.g if chain is None else chain.pushforward(chain.pullback(control.g))
+    y_dot, given_dot = control.pair.pushforward(direction)
+    g_s = _square_sum(direction, control.s)
+    xp, _ = namespace(g_s)
+    args = (control.params, control.pair)
+    free = parameter_gradients(*args, control.free, y_dot, xp.zeros_like(g_s), 1, f_hvp)
+    given = parameter_gradients(*args, control.given, given_dot, -g_s, -1, f_hvp)
+    scale = 2 / _count(g_s, control.params)
+    return {name: scale * (free[name] + given[name]) for name in free}
+
+
+def _square_sum(first, second):
+    """<first, second> over the variables and categories of all parameters: (...)."""
+    xp, _ = namespace(*first.values())
+    return sum(xp.sum(first[name] * second[name], axis=(-2, -1)) for name in first)
+
+
+def _count(x, params):
+    n = 1
+    for size in x.shape[params["log_lambda"].ndim - 1 :]:
+        n *= size
+    return n
+
+
+def _mean(x, params):
+    xp, _ = namespace(x)
+    return xp.mean(x, axis=tuple(range(params["log_lambda"].ndim - 1, x.ndim)))

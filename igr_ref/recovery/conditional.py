@@ -1,0 +1,174 @@
+"""Relaxed samples given their discrete value: zeta | b for the Gumbel-Softmax, y | h(y) = b for IGR (Prop. 2).
+
+IGR, uniforms v (..., K-1); u_j = (m - mu_j)/sigma_j, m an upper bound of every other coordinate:
+    H = K      m = 0.        H = k < K      y_k = m with Gamma(m) = v_k P_k (`_winner`).
+    others     y_j = mu_j + sigma_j q_j,  q_j = Phi^-1(v_j Phi(u_j)),
+               dy_j = r_j dm + (1 - r_j) dmu_j + (q_j - r_j u_j) dsigma_j,  r_j = v_j phi(u_j)/phi(q_j).
+Gumbel, uniforms v (..., K), E = -log v, theta = softmax(log_alpha), b = e_i:
+    zeta_i = -log E_i, dzeta_i = 0;  zeta_k = -log D_k,  D_k = E_k/theta_k + E_i,  dzeta_k = (1 - E_i/D_k) dlog theta_k.
+v is held fixed in every derivative. v may also be the one at which the conditional sample is the unconditional one:
+`coupled` and `gumbel_coupled`, which need only its value.
+
+Rounding. m is rounded to a positive number, everything else to a number below m (for H = K: below 0), so h(y) and the
+argmax of zeta are b for every v in (0, 1). A coordinate moves by no more than its own rounding error and two units
+in the last place of m, so the derivatives stand.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy
+
+from ..backend import namespace
+from ..numerics import log_softmax, log_softmax_vjp, sigmoid
+from ._tails import below, log_ndtr_and_grad, ndtri_exp
+from ._winner import maxima
+
+# ---- IGR ---------------------------------------------------------------------------------------------------------
+
+
+def sample(mu, sigma, b, v):
+    """(y (..., K-1), saved) with h(y) = b, from mu, sigma, v (..., K-1) and one-hot b (..., K); axes broadcast.
+
+    Computed in float64, returned in the dtype of mu. ValueError unless sigma > 0, 0 < v < 1 and b is one-hot.
+    """
+    xp, mu64, sigma64, b = _checked(mu, sigma, b)
+    v = v.astype(xp.float64)
+    if not bool(xp.all((v > 0) & (v < 1))):
+        raise ValueError("v must lie strictly between 0 and 1")
+    mu64, sigma64, v, law = _rows(mu64, sigma64, b, v, "v")
+    m, dm = _maximum(mu64, sigma64, b, law, v=v)
+    u = (m - mu64) / sigma64
+    log_Phi, ratio = log_ndtr_and_grad(u)
+    q = ndtri_exp(xp.log(v) + log_Phi)
+    won = b[..., :-1] > 0
+    top = xp.where(b[..., -1:] > 0, 0, xp.maximum(m.astype(mu.dtype), numpy.finfo(mu.dtype).tiny))
+    y = xp.where(won, top, below((mu64 + sigma64 * q).astype(mu.dtype), top))
+    return y, _saved(mu.dtype, won, u, q, ratio, dm)
+
+
+def coupled(mu, sigma, b, y):
+    """`saved` of the conditional sample that equals y (..., K-1), a point with h(y) = b."""
+    xp, mu64, sigma64, b = _checked(mu, sigma, b)
+    mu64, sigma64, y, law = _rows(mu64, sigma64, b, y.astype(xp.float64), "y")
+    m, dm = _maximum(mu64, sigma64, b, law, y=y)
+    if not bool(xp.all(y <= m)):
+        raise ValueError("y must be a point with h(y) = b")
+    u = (m - mu64) / sigma64
+    return _saved(mu.dtype, b[..., :-1] > 0, u, (y - mu64) / sigma64, log_ndtr_and_grad(u)[1], dm)
+
+
+def pullback(saved, y_bar):
+    """(mu_bar, sigma_bar) (..., K-1) of a cotangent on y."""
+    r, rest, by_sigma, dm_mu, dm_sigma = saved
+    xp, _ = namespace(r)
+    m_bar = xp.sum(r * y_bar, axis=-1, keepdims=True)
+    return rest * y_bar + m_bar * dm_mu, by_sigma * y_bar + m_bar * dm_sigma
+
+
+def pushforward(saved, mu_dot, sigma_dot):
+    """The tangent y_dot (..., K-1) of y along (mu_dot, sigma_dot)."""
+    r, rest, by_sigma, dm_mu, dm_sigma = saved
+    xp, _ = namespace(r)
+    m_dot = xp.sum(dm_mu * mu_dot + dm_sigma * sigma_dot, axis=-1, keepdims=True)
+    return r * m_dot + rest * mu_dot + by_sigma * sigma_dot
+
+
+def _saved(dtype, won, u, q, ratio, dm):
+    """r, 1 - r and q - r u; the winner is m itself: r = 1 and no derivative of its own."""
+    xp, _ = namespace(u)
+    # v = Phi(q)/Phi(u), so that r = (phi/Phi)(u) / (phi/Phi)(q)
+    r = xp.where(won, 1, ratio / log_ndtr_and_grad(q)[1])
+    n = u.shape[-1]
+    parts = (r, 1 - r, xp.where(won, 0, q - r * u), dm[..., :n], dm[..., n:])
+    return tuple(part.astype(dtype) for part in parts)
+
+
+def _checked(mu, sigma, b):
+    xp, _ = namespace(mu, sigma, b)
+    mu64, sigma64 = xp.broadcast_arrays(mu.astype(xp.float64), sigma.astype(xp.float64))
+    if not bool(xp.all(xp.isfinite(mu64))):
+        raise ValueError("mu must be finite, got NaN or infinity")
+    if not bool(xp.all(xp.isfinite(sigma64) & (sigma64 > 0))):
+        raise ValueError("sigma must be finite and greater than 0 (it is a standard deviation)")
+    if b.shape[-1] != mu64.shape[-1] + 1:
+        raise ValueError(f"b must have one category more than mu, {mu64.shape[-1] + 1}; got shape {b.shape}")
+    _check_one_hot(b, xp)
+    return xp, mu64, sigma64, b
+
+
+def _check_one_hot(b, xp):
+    if not bool(xp.all((b == 0) | (b == 1)) & xp.all(xp.sum(b, axis=-1) == 1)):
+        raise ValueError("b must be one-hot over its last axis")
+
+
+def _rows(mu, sigma, b, noise, name):
+    """mu, sigma, noise broadcast to one shape, and for every draw the number of its law (shared laws are solved once).
+
+    b keeps its shape: what it lacks in leading axes, `where` adds.
+    """
+    xp, _ = namespace(mu)
+    if noise.shape[-1] != mu.shape[-1]:
+        raise ValueError(f"{name} must have the {mu.shape[-1]} coordinates of mu, got shape {noise.shape}")
+    lead = numpy.broadcast_shapes(mu.shape[:-1], b.shape[:-1], noise.shape[:-1])
+    law = xp.broadcast_to(xp.reshape(xp.arange(math.prod(mu.shape[:-1])), mu.shape[:-1]), lead)
+    shape = (*lead, mu.shape[-1])
+    return *(xp.broadcast_to(array, shape) for array in (mu, sigma, noise)), law
+
+
+def _maximum(mu, sigma, b, law, v=None, y=None):
+    """(m (..., 1), dm (..., 2(K-1)) by mu and sigma): zeros where H = K."""
+    xp, _ = namespace(mu)
+    lead, n = mu.shape[:-1], mu.shape[-1]
+    k = xp.reshape(xp.broadcast_to(xp.argmax(b, axis=-1), lead), (-1,))
+    mu, sigma, noise = (xp.reshape(array, (-1, n)) for array in (mu, sigma, y if v is None else v))
+    draws = xp.nonzero(k < n)[0]
+    given = noise[draws, k[draws]]
+    kwargs = {"m": given} if v is None else {"v": given}
+    m, dm = xp.zeros(k.shape), xp.zeros((k.size, 2 * n))
+    m[draws], dm[draws] = maxima(mu[draws], sigma[draws], xp.reshape(law, (-1,))[draws], k[draws], **kwargs)
+    return xp.reshape(m, (*lead, 1)), xp.reshape(dm, (*lead, 2 * n))
+
+
+# ---- Gumbel ------------------------------------------------------------------------------------------------------
+
+
+def gumbel_sample(log_alpha, b, v):
+    """(zeta (..., K), saved) with argmax zeta = b; log_alpha is normalised inside. In the dtype of log_alpha.
+
+    Right for theta as small as log_alpha can express: no theta, and no E/theta, is formed.
+    """
+    xp, _ = namespace(log_alpha, v)
+    _check_one_hot(b, xp)
+    if not bool(xp.all((v > 0) & (v < 1))):
+        raise ValueError("v must lie strictly between 0 and 1")
+    log_theta = log_softmax(log_alpha)
+    log_e = xp.log(-xp.log(v))
+    log_e_i = xp.sum(xp.where(b > 0, log_e, 0), axis=-1, keepdims=True)
+    scaled = log_e - log_theta
+    zeta = xp.where(b > 0, -log_e, below(-xp.logaddexp(scaled, log_e_i), -log_e_i))
+    return zeta, (log_theta, xp.where(b > 0, 0, sigmoid(scaled - log_e_i)))
+
+
+def gumbel_coupled(log_alpha, b, zeta):
+    """`saved` of the conditional sample that equals zeta = log theta + G, a point with argmax zeta = b.
+
+    1 - E_i/D_k = 1 - e^{zeta_k - zeta_i}.
+    """
+    xp, _ = namespace(log_alpha, zeta)
+    top = xp.sum(xp.where(b > 0, zeta, 0), axis=-1, keepdims=True)
+    return log_softmax(log_alpha), -xp.expm1(zeta - top)
+
+
+def gumbel_pullback(saved, zeta_bar):
+    """log_alpha_bar (..., K) of a cotangent on zeta."""
+    log_theta, slope = saved
+    return log_softmax_vjp(log_theta, slope * zeta_bar)
+
+
+def gumbel_pushforward(saved, log_alpha_dot):
+    """The tangent of zeta along log_alpha_dot."""
+    xp, _ = namespace(log_alpha_dot)
+    log_theta, slope = saved
+    return slope * (log_alpha_dot - xp.sum(xp.exp(log_theta) * log_alpha_dot, axis=-1, keepdims=True))
