@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+import io
 import sys
 import time
 from pathlib import Path
@@ -11,7 +13,6 @@ from pathlib import Path
 from igr_ref.backend import device_namespace
 
 from . import data, plan, tables
-from .evaluate import evaluate
 from .progress import Progress, clock
 from .store import read_json, write_json
 from .tables import scores
@@ -128,7 +129,7 @@ def quickstart(args):
     for config in configs:
         results.append(run_config(config, args.runs / config.id, device=args.device, quiet=args.quiet))
     dataset = data.load("digits")
-    runs = [(c, r, *_trained(args.runs / c.id, c, dataset)) for c, r in zip(configs, results, strict=True)]
+    runs = [(c, r, _trained(args.runs / c.id, c, dataset)) for c, r in zip(configs, results, strict=True)]
     path = picture.draw(runs, dataset, Path(args.figure))
     write_json(Path(args.figure).with_suffix(".json"), results)
     print()
@@ -154,27 +155,23 @@ def train_command(args):
 
 def evaluate_command(args):
     config = plan.from_dict(read_json(args.run / "config.json"))
-    config = dataclasses.replace(config, m=args.m or config.m)
     dataset = data.load(config.dataset, args.data_dir)
-    model, params = _trained(args.run, plan.from_dict(read_json(args.run / "config.json")), dataset, args.device)
+    program = _trained(args.run, config, dataset, args.device)
+    program.config = dataclasses.replace(config, m=args.m or config.m)
     splits = dict(zip(("train", "validation", "test"), dataset.split(config.validation), strict=True))
     images = splits[args.split]
     if images is None:
         raise ValueError("this run held no validation images out; train with --validation, or score the test split")
     images = images[: args.limit]
-    bar = Progress(len(images), f"{config.label} scoring", "image")
-    if args.quiet:
-        bar.file = None
-    metrics = evaluate(
-        config, model, params, images, lambda rows: dataset.floats(rows, config.dtype), args.device,
-        (lambda done, total: None) if args.quiet else (lambda done, total: bar.update(done)),
-    )  # fmt: skip
+    bar = Progress(len(images), f"{config.label} scoring", "image", file=io.StringIO() if args.quiet else None)
+    floats = functools.partial(dataset.floats, dtype=config.dtype)
+    metrics = program.score(images, floats, args.device, lambda done, total: bar.update(done))
     bar.close()
-    path = args.run / f"evaluation-{args.split}-m{config.m}{f'-first{args.limit}' if args.limit else ''}.json"
-    write_json(path, {"id": config.id, "config": config.as_dict(), "split": args.split, "metrics": metrics})
-    row = {"config": config.as_dict(), "metrics": metrics, "seconds": {}}
-    print(tables.text(scores.HEADER, scores.rows([row])))
-    print(path)
+    name = f"evaluation-{args.split}-m{program.config.m}{f'-first{args.limit}' if args.limit else ''}.json"
+    record = {"id": config.id, "config": program.config.as_dict(), "split": args.split, "metrics": metrics}
+    write_json(args.run / name, record)
+    print(tables.text(scores.HEADER, scores.rows([{**record, "seconds": {}}])))
+    print(args.run / name)
 
 
 def data_command(args):
@@ -209,12 +206,10 @@ def report_command(args):
 
 
 def _trained(folder, config, dataset, device="cpu"):
-    """(model, params) of a run's checkpoint; FileNotFoundError if there is none."""
+    """The program of a run's checkpoint; FileNotFoundError if there is none."""
     if not (folder / "checkpoint.npz").exists():
         raise FileNotFoundError(f"{folder} has no checkpoint.npz: train the run first")
-    state = State(config, dataset, device_namespace(device))
-    state.restore(folder / "checkpoint.npz", config, dataset)
-    return state.model, state.params
+    return State(config, dataset, device_namespace(device), folder / "checkpoint.npz").program
 
 
 if __name__ == "__main__":

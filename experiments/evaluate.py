@@ -15,44 +15,46 @@ import math
 
 import numpy
 
-from igr_ref import Categorical, noise, reparameterization
-from igr_ref.backend import device_namespace, to_host
+from igr_ref import Categorical, noise
+from igr_ref.backend import device_namespace, namespace, to_host
 from igr_ref.numerics import logsumexp
-from igr_ref.recovery import frequencies, gaussian_argmax
-
-from . import build
+from igr_ref.recovery import discrete_log_probs, frequencies
 
 ROWS = 1000  # codes decoded at once: large enough for the matrix product, small enough for the cache
 SCORES = ("continuous_elbo", "discrete_elbo", "loglik", "as_published", "kl", "ess")
 
 
-def recovered_log_probs(config, model, q):
-    """log P (..., N, K) of the discrete law behind q, float64: exact, or by simulation for IGR-SB."""
-    if config.model == "gs":
-        return q.log_probs().astype("float64")
-    if config.model == "igr_i":
-        return gaussian_argmax.log_probs(q.mu.astype("float64"), numpy.exp(q.log_sigma.astype("float64")))
-    draws = noise.normal(noise.generator(config.seed, "law"), (config.law_draws, config.n_categories - 1), q.mu.dtype)
-    with numpy.errstate(divide="ignore"):  # log 0 = -inf: never drawn, hence never sampled
-        return numpy.log(frequencies(q, draws).astype("float64"))
+def recovered_log_probs(config, q):
+    """log P (..., N, K) of the discrete law behind q, float64: by its formula, or simulated where there is none."""
+    try:
+        return discrete_log_probs(q)
+    except TypeError:
+        xp, _ = namespace(q.mu)
+        rng = noise.generator(config.seed, "law")
+        draws = xp.asarray(noise.normal(rng, (config.law_draws, config.n_categories - 1), config.dtype))
+        with numpy.errstate(divide="ignore"):  # log 0 = -inf: never drawn, hence never sampled
+            return xp.log(frequencies(q, draws).astype("float64"))
 
 
-def scores(config, model, params, images, floats, device="cpu", progress=lambda done, total: None):
+def scores(config, model, params, images, floats, device="cpu", progress=lambda done, total: None, continuous=None):
     """Per-image scores (n,) of uint8 images (n, P): a dict of float64 arrays.
 
-    `floats` turns uint8 rows into the network's input. An image's codes depend on its row alone, so scoring the first
-    100 images of a set gives the first 100 scores of the whole set.
+    `floats` turns uint8 rows into the network's input; `continuous(x, rng)` gives continuous ELBOs, where the model was
+    trained on any. An image's codes depend on its row alone, so scoring the first 100 images of a set gives the first
+    100 scores of the whole set.
     """
     xp = device_namespace(device)
     n, m = len(images), config.m
-    out = {name: numpy.empty(n) for name in SCORES}
+    out = {name: numpy.empty(n) for name in SCORES if name != "continuous_elbo" or continuous is not None}
     log_prob_of = model.code_decoder(params)
     for start in range(0, n, 200):
         x = xp.asarray(floats(images[start : start + 200]))
         stop = start + len(x)
-        out["continuous_elbo"][start:stop] = _continuous_elbo(config, model, params, x, start, xp)
+        if continuous is not None:
+            rng = noise.generator(config.seed, "continuous-elbo", start)
+            out["continuous_elbo"][start:stop] = continuous(x, rng)
         q = model.posterior(params, x)
-        law = Categorical(to_host(recovered_log_probs(config, model, q)))
+        law = Categorical(to_host(recovered_log_probs(config, q)))
         out["kl"][start:stop] = law.kl_uniform().sum(axis=-1)
         for i in range(len(x)):
             log_p, log_q = _log_joint(config, log_prob_of, x[i], law.log_probs[i], start + i, xp)
@@ -64,13 +66,6 @@ def scores(config, model, params, images, floats, device="cpu", progress=lambda 
             out["ess"][at] = numpy.exp(2 * logsumexp(log_w) - logsumexp(2 * log_w))
         progress(stop, n)
     return out
-
-
-def _continuous_elbo(config, model, params, x, row, xp):
-    """(B,): minus the training loss at one relaxed sample."""
-    shape = model.noise_shape(len(x))
-    draws = build.draw(model, noise.generator(config.seed, "continuous-elbo", row), shape, config.dtype)
-    return -to_host(model.loss(params, x, xp.asarray(draws), reparameterization).loss[0]).astype("float64")
 
 
 def _log_joint(config, log_prob_of, x, log_probs, row, xp):
@@ -104,7 +99,7 @@ def summary(scores):
     """Mean and standard error over images of every score, and the effective sample size's mean, median and least."""
     n = len(scores["loglik"])
     out = {"images": n}
-    for name in ("continuous_elbo", "discrete_elbo", "loglik", "as_published", "kl"):
+    for name in [name for name in SCORES if name in scores and name != "ess"]:
         values = scores[name]
         se = float(values.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0
         out[name] = {"mean": float(values.mean()), "se": se}
@@ -113,9 +108,9 @@ def summary(scores):
     return out
 
 
-def evaluate(config, model, params, images, floats, device="cpu", progress=lambda done, total: None):
+def evaluate(config, model, params, images, floats, device="cpu", progress=lambda done, total: None, continuous=None):
     """Summary over all images, and over the first 100 and 200 where there are more (the reference's probes)."""
-    values = scores(config, model, params, images, floats, device, progress)
+    values = scores(config, model, params, images, floats, device, progress, continuous)
     out = {"all": summary(values)}
     for first in (100, 200):
         if first < len(images):

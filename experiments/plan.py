@@ -13,24 +13,71 @@ from dataclasses import dataclass
 
 PAPER_SEEDS = (5328, 5945, 8965, 49, 9337)
 PAPER_TEMPERATURES = (0.01, 0.03, 0.07, 0.1, 0.25, 0.4, 0.5, 0.67, 0.85, 1.0)
-MODELS = {"igr_i": "IGR-I", "igr_sb": "IGR-SB", "gs": "GS"}
-ESTIMATORS = {"plain": "", "sl": " + SL"}
+MODELS = {"igr_i": "IGR-I", "igr_planar": "IGR-Planar", "igr_sb": "IGR-SB", "gs": "GS"}
+ESTIMATORS = {"plain": "", "sl": " + SL", "relax": " + RELAX", "uspgbl": " + USPGBL"}
+DISCRETE = ("relax", "uspgbl")  # estimators that train the discrete model itself: no relaxed objective
 ARCHITECTURES = ("linear", "nonlinear")
 
 
+class Config:
+    """What all kinds of runs share: a stable id, and the way to a dict and back."""
+
+    kind = ""
+
+    @property
+    def id(self):
+        """A stable name: readable parts, then ten digits of the hash of every field that is not at its default.
+
+        A field that a later version adds thus changes no id as long as it is left at its default.
+        """
+        changed = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        }
+        digest = hashlib.sha256(json.dumps([self.kind, changed], sort_keys=True).encode()).hexdigest()[:10]
+        return "-".join((*self._parts(), digest))
+
+    def _parts(self):
+        raise NotImplementedError
+
+    def as_dict(self):
+        return {"kind": self.kind, **dataclasses.asdict(self)}
+
+    def _require(self, names, test, wanted):
+        for name in names:
+            if not test(getattr(self, name)):
+                raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
+
+    def _require_choice(self, **choices):
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+
+    def _require_positive(self, *names):
+        self._require(
+            names, lambda v: isinstance(v, (int, float)) and 0 < v < float("inf"), "greater than 0 and finite"
+        )
+
+    def _require_count(self, *names, least=1):
+        self._require(names, lambda v: type(v) is int and v >= least, f"a whole number of at least {least}")
+
+
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Config):
     """One VAE run. Raises ValueError, naming the field, for values that no run can have.
 
-    estimator          "plain" (reparameterization) or "sl" (sticking the landing)
+    estimator          "plain" (reparameterization), "sl" (sticking the landing), "relax" or "uspgbl"
     prior_temperature  Gumbel-Softmax only: the prior's own temperature; None (default) is the posterior's (AUDIT 11)
     validation         hold the last training images out, and score on them instead of on the test images
-    n_samples          relaxed samples S an image and step
+    n_samples          samples S an image and step (uspgbl: the size of the set)
     m                  importance samples of the log-likelihood bound
-    law_draws          draws of the simulated discrete law, where there is no formula (IGR-SB)
-    monitor_every      epochs between the continuous ELBOs of the learning curve; 0: none
+    law_draws          draws of the simulated discrete law, where there is no formula (IGR-Planar)
+    monitor_every      epochs between the ELBOs of the learning curve; 0: none
+    relax_temperature  where RELAX's lambda starts; None: 5 for Gumbel-Softmax, .15 for IGR (AUDIT 29)
     """
 
+    kind = "vae"
     dataset: str = "digits"
     model: str = "igr_i"
     estimator: str = "plain"
@@ -50,59 +97,52 @@ class RunConfig:
     m: int = 1000
     law_draws: int = 10_000
     monitor_every: int = 1
+    relax_temperature: float | None = None
 
     def __post_init__(self):
-        choices = {
-            "model": MODELS,
-            "estimator": ESTIMATORS,
-            "architecture": ARCHITECTURES,
-            "dtype": ("float32", "float64"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
-        for name in ("n_variables", "batch_size", "epochs", "n_samples", "m", "law_draws"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {getattr(self, name)!r}")
-        for name in ("temperature", "learning_rate", "delta"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be greater than 0 and finite, got {getattr(self, name)!r}")
-        least = 3 if self.model == "igr_sb" else 2
-        if not isinstance(self.n_categories, int) or self.n_categories < least:
-            raise ValueError(f"n_categories must be a whole number of at least {least}, got {self.n_categories!r}")
-        for name in ("seed", "monitor_every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 0:
-                raise ValueError(f"{name} must be a whole number of at least 0, got {getattr(self, name)!r}")
+        self._require_choice(
+            model=MODELS, estimator=ESTIMATORS, architecture=ARCHITECTURES, dtype=("float32", "float64")
+        )
+        self._require_count("n_variables", "batch_size", "epochs", "n_samples", "m", "law_draws")
+        self._require_count("seed", "monitor_every", least=0)
+        self._require_count("n_categories", least=3 if self.model == "igr_sb" else 2)
+        self._require_positive("temperature", "learning_rate", "delta")
         if self.prior_temperature is not None:
             if self.model != "gs":
                 raise ValueError("prior_temperature applies to model gs only: IGR shares one g with its prior (eq. 13)")
-            if not 0 < self.prior_temperature < float("inf"):
-                raise ValueError(f"prior_temperature must be greater than 0, got {self.prior_temperature!r}")
+            self._require_positive("prior_temperature")
+        if self.relax_temperature is not None:
+            self._require_positive("relax_temperature")
+        if self.estimator in DISCRETE and self.model not in ("igr_i", "gs"):
+            raise ValueError(f"estimator {self.estimator} needs an explicit discrete law: model igr_i or gs")
+        if self.estimator == "uspgbl" and self.n_samples < 2:
+            raise ValueError(f"estimator uspgbl needs n_samples of at least 2, got {self.n_samples}")
 
     @property
     def label(self):
         """As in the paper's tables: "IGR-I + SL"."""
+        if self.estimator == "uspgbl" and self.model == "gs":
+            return "USPGBL"
         return MODELS[self.model] + ESTIMATORS[self.estimator]
 
-    @property
-    def id(self):
-        """A stable name: readable parts, then ten digits of the hash of every field."""
-        digest = hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:10]
+    def _parts(self):
         data = "".join(c if c.isalnum() else "_" for c in self.dataset.rsplit("/", 1)[-1])
-        parts = (data, self.architecture, self.model, self.estimator, f"tau{self.temperature:g}", f"seed{self.seed}")
-        return "-".join((*parts, digest))
+        return (data, self.architecture, self.model, self.estimator, f"tau{self.temperature:g}", f"seed{self.seed}")
 
-    def as_dict(self):
-        return dataclasses.asdict(self)
+
+KINDS = {config.kind: config for config in (RunConfig,)}
 
 
 def from_dict(fields):
-    """RunConfig of a dict such as a result's "config"; ValueError for fields this version does not know."""
-    known = {field.name for field in dataclasses.fields(RunConfig)}
-    unknown = sorted(set(fields) - known)
+    """The config of a dict such as a result's "config"; ValueError for a kind or fields this version does not know."""
+    fields = dict(fields)
+    kind = fields.pop("kind", "vae")
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
+    unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(KINDS[kind])})
     if unknown:
         raise ValueError(f"the config has fields that this version does not know: {', '.join(unknown)}")
-    return RunConfig(**fields)
+    return KINDS[kind](**fields)
 
 
 def quickstart():
@@ -114,7 +154,9 @@ def quickstart():
     common = {"dataset": "digits", "epochs": 200, "learning_rate": 3e-3, "monitor_every": 4}
     settings = ({"model": "igr_i", "temperature": 0.15}, {"model": "igr_sb", "temperature": 0.07},
                 {"model": "gs", "temperature": 0.67, "prior_temperature": 0.5})  # fmt: skip
-    return [RunConfig(estimator=estimator, **setting, **common) for setting in settings for estimator in ESTIMATORS]
+    return [
+        RunConfig(estimator=estimator, **setting, **common) for setting in settings for estimator in ("plain", "sl")
+    ]
 
 
 def probes():

@@ -7,21 +7,19 @@ have met, and ends with the same bits.
 
 from __future__ import annotations
 
+import functools
 import math
 import signal
 import threading
 import time
 from pathlib import Path
 
-import numpy
-
 from igr_ref import noise
 from igr_ref.backend import device_namespace, to_host
 from igr_ref.models import Adam
 
-from . import build
 from .data import load
-from .evaluate import evaluate
+from .programs import program
 from .progress import Progress, clock
 from .store import load_checkpoint, parameter_hash, provenance, read_json, save_checkpoint, write_json
 
@@ -63,10 +61,8 @@ def run(config, folder, data_dir=None, device="cpu", quiet=False, checkpoint_sec
         images, split = (validation, "validation") if config.validation else (test, "test")
         started = time.monotonic()
         bar = Progress(len(images), f"{config.label} scoring", "image", file=log if quiet else None)
-        metrics = evaluate(
-            config, state.model, state.params, images, lambda rows: dataset.floats(rows, config.dtype), device,
-            lambda done, total: bar.update(done),
-        )  # fmt: skip
+        floats = functools.partial(dataset.floats, dtype=config.dtype)
+        metrics = state.program.score(images, floats, device, lambda done, total: bar.update(done))
         bar.close()
     result = {
         "id": config.id,
@@ -75,10 +71,10 @@ def run(config, folder, data_dir=None, device="cpu", quiet=False, checkpoint_sec
             "name": dataset.name, "note": dataset.note, "sha256": dataset.sha256, "decoder": dataset.decoder,
             "train_images": len(training), "scored_images": len(images), "split": split,
         },
-        "prior": state.prior,
+        **state.program.facts,
         "metrics": metrics,
         "history": state.history,
-        "parameters_sha256": parameter_hash({name: to_host(p) for name, p in state.params.items()}),
+        "parameters_sha256": parameter_hash({name: to_host(p) for name, p in state.program.params.items()}),
         "seconds": {"training": round(state.seconds, 3), "evaluation": round(time.monotonic() - started, 3)},
         "provenance": provenance(device),
     }  # fmt: skip
@@ -87,48 +83,38 @@ def run(config, folder, data_dir=None, device="cpu", quiet=False, checkpoint_sec
 
 
 class State:
-    """Everything a run is in the middle of: what a checkpoint holds, with the objects built around it."""
+    """Everything a run is in the middle of: what a checkpoint holds, with the program built around it."""
 
-    def __init__(self, config, dataset, xp):
-        self.prior = build.fitted_prior(config)
+    COUNTERS = ("step", "seconds", "epoch_loss", "history")
+
+    def __init__(self, config, dataset, xp, path=None):
+        """A fresh start, or the checkpoint at `path`; ValueError if it belongs to another config."""
+        arrays, meta = ({}, {}) if path is None else load_checkpoint(path)
+        if path is not None:
+            _require_same_run(path, meta["id"], config)
         self.step, self.seconds, self.epoch_loss, self.history = 0, 0.0, 0.0, []
-        self._build(config, dataset)
-        fresh = self.model.init(noise.generator(config.seed, "init"), config.dtype)
-        self.params = {name: xp.asarray(array) for name, array in fresh.items()}
+        self.program = program(config)(config, dataset, xp, meta.get("facts"))
+        self.params = self.program.params
         self.adam = Adam(self.params, config.learning_rate)
-
-    def _build(self, config, dataset):
-        self.model = build.vae(config, dataset, self.prior)
+        if path is not None:
+            for name in self.COUNTERS:
+                setattr(self, name, meta[name])
+            for name, p in self.params.items():
+                p[...] = xp.asarray(arrays[f"params.{name}"])
+            adam = {name[5:]: xp.asarray(array) for name, array in arrays.items() if name.startswith("adam.")}
+            self.adam.load({"t": meta["t"], **adam})
 
     def save(self, path, config):
         adam = self.adam.state()
         arrays = {f"params.{name}": to_host(p) for name, p in self.params.items()}
         arrays |= {f"adam.{name}": to_host(a) for name, a in adam.items() if name != "t"}
-        names = ("prior", "step", "seconds", "epoch_loss", "history")
-        meta = {"id": config.id, "t": adam["t"], **{name: getattr(self, name) for name in names}}
-        save_checkpoint(path, arrays, meta)
-
-    def restore(self, path, config, dataset):
-        """Take over a checkpoint of the same config; ValueError if it belongs to another."""
-        arrays, meta = load_checkpoint(path)
-        _require_same_run(path, meta["id"], config)
-        for name in ("prior", "step", "seconds", "epoch_loss", "history"):
-            setattr(self, name, meta[name])
-        self._build(config, dataset)
-        for name, p in self.params.items():
-            p[...] = _on(p, arrays[f"params.{name}"])
-        adam = {name[5:]: array for name, array in arrays.items() if name.startswith("adam.")}
-        self.adam.load({"t": meta["t"], **{name: _on(self.params[name[2:]], a) for name, a in adam.items()}})
+        counters = {name: getattr(self, name) for name in self.COUNTERS}
+        save_checkpoint(path, arrays, {"id": config.id, "t": adam["t"], "facts": self.program.facts, **counters})
 
 
 def _require_same_run(path, found, config):
     if found != config.id:
         raise ValueError(f"{path} belongs to run {found}, not to {config.id}; give this run another folder")
-
-
-def _on(example, array):
-    """`array` on the device of `example`."""
-    return array if isinstance(example, numpy.ndarray) else device_namespace("gpu").asarray(array)
 
 
 def train(config, dataset, folder, xp, log, quiet=False, checkpoint_seconds=20.0):
@@ -144,12 +130,9 @@ def train(config, dataset, folder, xp, log, quiet=False, checkpoint_seconds=20.0
     if batches == 0:
         raise ValueError(f"batch_size {config.batch_size} is larger than the {len(training)} training images")
     total = config.epochs * batches
-    state = State(config, dataset, xp)
-    if checkpoint.exists():
-        state.restore(checkpoint, config, dataset)
+    state = State(config, dataset, xp, checkpoint if checkpoint.exists() else None)
+    if state.step:
         print(f"resumed at step {state.step} of {total}", file=log)
-    estimator = build.ESTIMATORS[config.estimator]
-    shape = state.model.noise_shape(config.batch_size, config.n_samples)
     bar = Progress(total, config.label, file=log if quiet else None, done=state.step)
     log_lines = Progress(total, config.label, file=log, done=state.step) if not quiet else None
     rate_from = (time.monotonic(), state.step)
@@ -164,12 +147,10 @@ def train(config, dataset, folder, xp, log, quiet=False, checkpoint_seconds=20.0
             rows = order[position * config.batch_size : (position + 1) * config.batch_size]
             x = xp.asarray(dataset.floats(training[rows], config.dtype))
             rng = noise.generator(config.seed, "train", state.step)
-            draws = xp.asarray(build.draw(state.model, rng, shape, config.dtype))
-            estimate, grads = state.model.loss_and_grads(state.params, x, draws, estimator)
-            loss = float(xp.mean(estimate.loss))
+            loss, parts, grads = state.program.grads(x, rng)
             if not abs(loss) < DIVERGED:  # NaN compares false
-                raise TrainingError(_diagnosis(config, state.step, loss, estimate, grads, xp))
-            state.adam.step(state.params, grads)
+                raise TrainingError(_diagnosis(config, state.step, loss, parts, xp))
+            state.adam.step(state.params, grads, state.program.learning_rate(state.step))
             state.step += 1
             state.epoch_loss += loss
             state.seconds = time.monotonic() - started
@@ -192,7 +173,7 @@ def train(config, dataset, folder, xp, log, quiet=False, checkpoint_seconds=20.0
 
 
 def _end_of_epoch(config, state, dataset, monitored, epoch, batches, xp):
-    """Add a point to the learning curve: mean training loss, and the continuous ELBO of the monitored images."""
+    """Add a point to the learning curve: mean training loss, and the ELBO of the monitored images."""
     point = {"epoch": epoch, "train_loss": state.epoch_loss / batches}
     state.epoch_loss = 0.0
     every = config.monitor_every
@@ -201,18 +182,16 @@ def _end_of_epoch(config, state, dataset, monitored, epoch, batches, xp):
         for start in range(0, len(monitored), 1000):
             x = xp.asarray(dataset.floats(monitored[start : start + 1000], config.dtype))
             rng = noise.generator(config.seed, "monitor", start)
-            draws = xp.asarray(build.draw(state.model, rng, state.model.noise_shape(len(x)), config.dtype))
-            total -= float(xp.sum(state.model.loss(state.params, x, draws, build.ESTIMATORS["plain"]).loss))
-        point["continuous_elbo"] = total / len(monitored)
-        if not math.isfinite(point["continuous_elbo"]):
-            raise TrainingError(f"{config.id}: the continuous ELBO became {point['continuous_elbo']} in epoch {epoch}")
+            total += float(state.program.monitor(x, rng).sum())
+        name = state.program.monitored
+        point[name] = total / len(monitored)
+        if not math.isfinite(point[name]):
+            raise TrainingError(f"{config.id}: {name} became {point[name]} in epoch {epoch}")
     state.history.append(point)
 
 
-def _diagnosis(config, step, loss, estimate, grads, xp):
+def _diagnosis(config, step, loss, parts, xp):
     """Which quantity went wrong first, in words."""
-    parts = {"reconstruction term -log p(x|z)": estimate.value, "KL term": estimate.kl}
-    parts |= {f"gradient of {name}": g for name, g in grads.items()}
     bad = [name for name, array in parts.items() if not bool(xp.all(xp.isfinite(array)))]
     what = f"NaN or infinity in: {', '.join(bad)}" if bad else f"the loss grew beyond {DIVERGED:g} nats an image"
     return (

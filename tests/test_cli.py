@@ -9,15 +9,15 @@ import numpy
 import pytest
 
 from experiments import __main__ as cli
-from experiments import build, plan, report
+from experiments import plan, programs, report
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(build.prior, "igr_i_prior", lambda k: (-0.6, -0.1))
-    monkeypatch.setattr(build.prior, "igr_sb_prior", lambda k: (numpy.full(k - 1, -1.0), numpy.zeros(k - 1)))
+    monkeypatch.setattr(programs.prior, "igr_i_prior", lambda k: (-0.6, -0.1))
+    monkeypatch.setattr(programs.prior, "igr_sb_prior", lambda k: (numpy.full(k - 1, -1.0), numpy.zeros(k - 1)))
 
 
 def test_quickstart_end_to_end(tmp_path, monkeypatch, capsys):
@@ -50,7 +50,7 @@ def test_train_evaluate_and_list(tmp_path, capsys):
 @pytest.mark.parametrize(
     "command, message",
     [
-        (["train", "--model", "foo"], "model must be one of igr_i, igr_sb, gs"),
+        (["train", "--model", "foo"], "model must be one of igr_i, igr_planar, igr_sb, gs"),
         (["train", "--temperature", "0"], "temperature must be greater than 0"),
         (["train", "--dataset", "nope"], "unknown data set 'nope'"),
         (["evaluate", "nowhere"], "nowhere"),

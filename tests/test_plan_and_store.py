@@ -13,10 +13,10 @@ from experiments import plan, store
 
 
 def test_ids_are_stable_and_depend_on_every_field():
-    base = plan.RunConfig(model="gs")
-    assert base.id == plan.RunConfig(model="gs").id == plan.from_dict(json.loads(json.dumps(base.as_dict()))).id
+    base = plan.RunConfig(model="gs", n_samples=2)
+    assert base.id == plan.RunConfig(model="gs", n_samples=2).id == plan.from_dict(json.loads(json.dumps(base.as_dict()))).id
     changed = {"dataset": "mnist", "model": "igr_i", "estimator": "sl", "architecture": "nonlinear", "dtype": "float64",
-               "validation": True, "prior_temperature": 0.5}  # fmt: skip
+               "validation": True, "prior_temperature": 0.5, "relax_temperature": 1.0}  # fmt: skip
     seen = {base.id}
     for field in dataclasses.fields(base):
         old = getattr(base, field.name)
@@ -25,11 +25,17 @@ def test_ids_are_stable_and_depend_on_every_field():
     assert len(seen) == len(dataclasses.fields(base)) + 1
 
 
+def test_ids_do_not_change_when_a_field_is_added():
+    """The hash is of the fields that are not at their default: this one is pinned for good."""
+    assert plan.RunConfig().id == "digits-linear-igr_i-plain-tau0.15-seed5328-d8452ebd19"
+
+
 @pytest.mark.parametrize(
     "field, value, word",
     [("model", "vae", "model"), ("temperature", 0.0, "temperature"), ("temperature", float("nan"), "temperature"),
      ("epochs", 0, "epochs"), ("seed", -1, "seed"), ("n_categories", 1, "n_categories"), ("dtype", "f16", "dtype"),
-     ("prior_temperature", 0.5, "prior_temperature"), ("m", 1.5, "m must"), ("learning_rate", -1e-3, "learning_rate")],
+     ("prior_temperature", 0.5, "prior_temperature"), ("estimator", "uspgbl", "n_samples"),
+     ("m", 1.5, "m must"), ("learning_rate", -1e-3, "learning_rate")],
 )  # fmt: skip
 def test_bad_configs_name_the_field(field, value, word):
     with pytest.raises(ValueError, match=word):

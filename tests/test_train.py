@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from experiments import build, plan, progress, store, train
+from experiments import plan, programs, progress, store, train
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = plan.RunConfig(epochs=3, n_variables=4, n_categories=3, m=20, law_draws=50, learning_rate=1e-3)
@@ -33,11 +33,14 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     fits = {"igr_i_prior": (-0.6, -0.1), "igr_sb_prior": (numpy.array([-1.0, -0.5]), numpy.array([0.1, 0.2]))}
     for name, value in fits.items():
-        monkeypatch.setattr(build.prior, name, lambda k, value=value: value)
+        monkeypatch.setattr(programs.prior, name, lambda k, value=value: value)
 
 
 def configs():
-    return [dataclasses.replace(SMALL, model=m, estimator=e) for m in plan.MODELS for e in plan.ESTIMATORS]
+    pathwise = [dataclasses.replace(SMALL, model=m, estimator=e) for m in plan.MODELS for e in ("plain", "sl")]
+    discrete = [("relax", "igr_i", 2), ("relax", "gs", 1), ("uspgbl", "gs", 4), ("uspgbl", "igr_i", 2)]
+    short = dataclasses.replace(SMALL, epochs=1)
+    return pathwise + [dataclasses.replace(short, estimator=e, model=m, n_samples=n) for e, m, n in discrete]
 
 
 @pytest.mark.parametrize("config", configs(), ids=lambda c: f"{c.model}-{c.estimator}")
@@ -68,7 +71,7 @@ def test_interrupted_at_every_epoch_is_bit_identical(config, tmp_path, monkeypat
             break
         except train.Interrupted:
             stops += 1
-    assert stops > 5
+    assert stops >= 2
     assert broken["parameters_sha256"] == whole["parameters_sha256"]
     assert broken["metrics"] == whole["metrics"]
     assert broken["history"] == whole["history"]
@@ -119,17 +122,17 @@ def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(tmp_path):
 
 
 def test_nan_stops_the_run_and_names_step_and_quantity(tmp_path, monkeypatch):
-    real = build.draw
+    real = programs.VAEProgram.draw
     calls = []
 
-    def poisoned(model, rng, shape, dtype):
+    def poisoned(self, *args):
         calls.append(1)
-        out = real(model, rng, shape, dtype)
+        out = real(self, *args)
         if len(calls) == 8:
             out[..., 0] = numpy.nan
         return out
 
-    monkeypatch.setattr(build, "draw", poisoned)
+    monkeypatch.setattr(programs.VAEProgram, "draw", poisoned)
     with pytest.raises(train.TrainingError, match="stopped at step 7.*reconstruction term"):
         train.run(SMALL, tmp_path / "nan", quiet=True, checkpoint_seconds=0)
     assert store.load_checkpoint(tmp_path / "nan" / "checkpoint.npz")[1]["step"] == 7
@@ -171,11 +174,15 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
         train.run(SMALL, tmp_path / "run", quiet=True)
 
 
-def test_training_learns(tmp_path):
-    config = dataclasses.replace(SMALL, epochs=60, n_variables=20, n_categories=10, learning_rate=3e-3)
+@pytest.mark.parametrize(
+    "model, estimator", [("igr_i", "plain"), ("igr_planar", "sl"), ("gs", "relax"), ("gs", "uspgbl")]
+)
+def test_training_learns(model, estimator, tmp_path):
+    size = {"n_variables": 10, "n_categories": 5, "n_samples": 4 if estimator == "uspgbl" else 1}
+    config = dataclasses.replace(SMALL, model=model, estimator=estimator, epochs=15, learning_rate=5e-3, **size)
     result = train.run(config, tmp_path / "run", quiet=True)
-    curve = [point["continuous_elbo"] for point in result["history"]]
-    assert curve[-1] > curve[0] + 10
+    curve = [point["train_loss"] for point in result["history"]]
+    assert curve[-1] < curve[0] - 5
     assert result["metrics"]["all"]["loglik"]["mean"] > result["metrics"]["all"]["discrete_elbo"]["mean"]
 
 

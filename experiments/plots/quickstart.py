@@ -12,7 +12,7 @@ from . import style
 
 
 def draw(runs, dataset, path, n_images=10):
-    """`runs`: list of (config, result, model, params). Saves the PNG at `path`."""
+    """`runs`: list of (config, result, program). Saves the PNG at `path`."""
     plt = style.apply()
     shown = [run for run in runs if run[0].estimator == "plain"] or runs
     figure = plt.figure(figsize=(13, 3.6), layout="constrained")
@@ -21,9 +21,9 @@ def draw(runs, dataset, path, n_images=10):
     originals, examples = dataset.test[:n_images], dataset.train[:n_images]
     codes = [("test images", originals / max(1, originals.max()))]
     dreams = [("training images", examples / max(1, examples.max()))]
-    for config, _, model, params in shown:
-        codes.append((_name(config), _reconstructions(config, model, params, dataset, originals)))
-        dreams.append((_name(config), _samples(config, model, params, n_images)))
+    for config, _, program in shown:
+        codes.append((_name(config), _reconstructions(config, program, dataset, originals)))
+        dreams.append((_name(config), _samples(config, program, n_images)))
     _pictures(middle, "reconstructions through the discrete code", codes, dataset.image_shape)
     _pictures(right, "samples of the discrete model", dreams, dataset.image_shape)
     return style.save(figure, path)
@@ -34,7 +34,7 @@ def _name(config):
 
 
 def _curves(axes, runs):
-    for config, result, _, _ in runs:
+    for config, result, _ in runs:
         points = [(p["epoch"], p["continuous_elbo"]) for p in result["history"] if "continuous_elbo" in p]
         epoch, value = numpy.array(points).T
         axes.plot(
@@ -42,7 +42,7 @@ def _curves(axes, runs):
             marker=style.MARKERS[config.model], markevery=max(1, len(epoch) // 6), markersize=4,
             label=f"{config.label}, τ={config.temperature:g}",
         )  # fmt: skip
-    values = [p["continuous_elbo"] for _, r, _, _ in runs for p in r["history"] if "continuous_elbo" in p]
+    values = [p["continuous_elbo"] for _, r, _ in runs for p in r["history"] if "continuous_elbo" in p]
     axes.set_ylim(numpy.percentile(values, 8), max(values) + 0.5)
     axes.set(xlabel="epoch", ylabel="continuous ELBO of test images (nats per image)", title="learning curves")
     axes.legend(loc="center right", handlelength=3.5)
@@ -65,16 +65,18 @@ def _pictures(axes, title, rows, shape):
     axes.set_title(title)
 
 
-def _reconstructions(config, model, params, dataset, images):
+def _reconstructions(config, program, dataset, images):
     """E[x|b] of one code b ~ P(b|x) for each image."""
+    model, params = program.model, program.params
     q = model.posterior(params, dataset.floats(images, config.dtype))
-    law = Categorical(recovered_log_probs(config, model, q))
+    law = Categorical(recovered_log_probs(config, q))
     u = noise.uniform(noise.generator(config.seed, "figure-codes"), law.probs.shape[:-1])
     return to_host(model.likelihood.mean(model.decode(params, law.sample(u).astype(config.dtype))))
 
 
-def _samples(config, model, params, n):
+def _samples(config, program, n):
     """E[x|b] of codes b drawn from the uniform prior."""
+    model, params = program.model, program.params
     rng = noise.generator(config.seed, "figure-samples")
     index = rng.integers(config.n_categories, size=(n, config.n_variables))
     z = numpy.eye(config.n_categories, dtype=config.dtype)[index]

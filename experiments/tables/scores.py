@@ -28,7 +28,7 @@ def rows(results, part="all"):
         names = ("continuous_elbo", "discrete_elbo", "loglik", "as_published")
         out.append((
             config.label, f"{config.temperature:g}", f"{prior:g}" if config.model == "gs" else "—",
-            *(mean_se(metrics[name]) for name in names),
+            *(mean_se(metrics[name]) if name in metrics else "—" for name in names),
             number(metrics["ess"]["median"], 0), number(sum(result["seconds"].values()), 0),
         ))  # fmt: skip
     return out

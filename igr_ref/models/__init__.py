@@ -3,7 +3,17 @@
 from .adam import Adam
 from .losses import Bernoulli, Gaussian
 from .mlp import MLP
-from .vae import VAE, GumbelSoftmaxFamily, IGRFamily, PlanarFamily, igr_i_family, igr_planar_family, igr_sb_family
+from .structured_output import StructuredOutput
+from .vae import (
+    VAE,
+    GumbelSoftmaxFamily,
+    IGRFamily,
+    PlanarFamily,
+    igr_bounded_family,
+    igr_i_family,
+    igr_planar_family,
+    igr_sb_family,
+)
 
 __all__ = [
     "Adam",
@@ -12,9 +22,11 @@ __all__ = [
     "GumbelSoftmaxFamily",
     "IGRFamily",
     "MLP",
+    "StructuredOutput",
     "VAE",
     "PlanarFamily",
     "igr_planar_family",
+    "igr_bounded_family",
     "igr_i_family",
     "igr_sb_family",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ..backend import namespace
 from ..distributions import IGR, GumbelSoftmax
+from ..estimators.relax import bounded_parameters
 from ..transforms import Chain, PlanarFlow, SoftmaxPlusPlus, StickBreaking
 from .mlp import MLP
 
@@ -19,7 +20,7 @@ class Family:
 
     posterior(o, own)     the relaxation; `own` holds the family's own parameters ({} for most)
     prior(q)              the prior that goes with q
-    output_bar(grads)     the estimator's gradients as a cotangent on o
+    output_bar(grads, o)  the estimator's gradients as a cotangent on o
     init(rng, dtype)      fresh own parameters, as NumPy arrays
     outputs, noise_size   E, and the number of noise draws an image takes; `noise` names their law
     """
@@ -46,7 +47,7 @@ class GumbelSoftmaxFamily(Family):
         uniform = xp.zeros((self.n, self.k), dtype=q.log_alpha.dtype)
         return GumbelSoftmax(uniform, self.prior_temperature, validate=False)
 
-    def output_bar(self, grads):
+    def output_bar(self, grads, o):
         bar = grads["log_alpha"]
         return bar.reshape(*bar.shape[:-2], self.outputs)
 
@@ -82,10 +83,25 @@ class IGRFamily(Family):
         )
         return IGR(mu, log_sigma, self.transform, validate=False)
 
-    def output_bar(self, grads):
+    def output_bar(self, grads, o):
         xp, _ = namespace(grads["mu"])
         flat = (*grads["mu"].shape[:-2], self.outputs // 2)
         return xp.concatenate([grads["mu"].reshape(flat), grads["log_sigma"].reshape(flat)], axis=-1)
+
+
+class BoundedFamily(IGRFamily):
+    """IGR-I with mu and sigma kept in the box of eq. 37, as the paper trains it with RELAX."""
+
+    def posterior(self, o, own):
+        mu, log_sigma, _ = bounded_parameters(*self._parameters(o))
+        return IGR(mu, log_sigma, self.transform, validate=False)
+
+    def chain(self, o):
+        """eq. 37 at o: its pullback takes gradients by mu and log_sigma to those by the encoder's outputs."""
+        return bounded_parameters(*self._parameters(o))[2]
+
+    def output_bar(self, grads, o):
+        return super().output_bar(self.chain(o).pullback(grads), o)
 
 
 class PlanarFamily(IGRFamily):
@@ -116,6 +132,11 @@ class PlanarFamily(IGRFamily):
             w, u, b = fitted(own[f"{i}.w"], 2), fitted(own[f"{i}.u"], 2), fitted(own[f"{i}.b"], 1)
             flows.append(PlanarFlow(w, u, b, validate=False))
         return IGR(*self._parameters(o), Chain(*flows, self.transform), validate=False)
+
+
+def igr_bounded_family(n_variables, n_categories, temperature, prior_mu, prior_log_sigma, delta=1.0):
+    """IGR-I inside the box of eq. 37."""
+    return BoundedFamily(n_variables, n_categories, SoftmaxPlusPlus(temperature, delta), prior_mu, prior_log_sigma)
 
 
 def igr_planar_family(n_variables, n_categories, temperature, prior_mu, prior_log_sigma, delta=1.0):
@@ -191,47 +212,63 @@ class VAE:
 
     def loss(self, params, x, noise, estimator):
         """The estimate of L per sample and image, without gradients: see `loss_and_grads`."""
-        return self._loss(params, x, noise, estimator)[0]
+        q = self.family.posterior(self.encode(params, x)[0], _part(params, "flow"))
+        return estimator(q, noise, self.reconstruction(params, x)[0], self.family.prior(q))
 
     def loss_and_grads(self, params, x, noise, estimator):
         """(estimate, grads) for images x ([R,] B, P) and noise ([R,] S, B, N, .).
 
         estimate.value, .kl and .loss are ([R,] S, B); grads are those of the mean over samples and images.
         """
-        estimate, encoder_saved, decoder_grads = self._loss(params, x, noise, estimator)
-        o_bar = self.family.output_bar(estimate.grads)
-        # mean over S, and over B: the estimator's gradients are per sample
-        xp, _ = namespace(o_bar)
-        size = o_bar.shape[-3] * o_bar.shape[-2]
-        o_bar = xp.sum(o_bar, axis=-3) / size
-        encoder_grads, _ = self.encoder.pullback(_part(params, "encoder"), encoder_saved, o_bar, input_bar=False)
-        grads = {**_named("encoder", encoder_grads), **_named("decoder", decoder_grads)}
-        samples = (estimate.loss.ndim - 2, estimate.loss.ndim - 1)  # S and B, after the replicas
-        for name in _part(params, "flow"):
-            grads[f"flow.{name}"] = xp.sum(estimate.grads[name], axis=samples) / size
-        return estimate, grads
+        o, saved = self.encode(params, x)
+        q = self.family.posterior(o, _part(params, "flow"))
+        f, decoder_grads = self.reconstruction(params, x)
+        estimate = estimator(q, noise, f, self.family.prior(q))
+        return estimate, self.gradients(params, o, saved, estimate.grads, decoder_grads)
 
-    def _loss(self, params, x, noise, estimator):
+    def encode(self, params, x):
+        """The encoder's outputs ([R,] 1, B, E), with an axis for samples before the batch, and what it saved."""
+        o, saved = self.encoder.run(_part(params, "encoder"), x)
+        return o[..., None, :, :], saved
+
+    def gradients(self, params, o, saved, q_grads, decoder_grads):
+        """Gradients by all parameters, of the mean over S and B, from per-sample ones ([R,] S, B, N, .) by q's."""
+        bar = self.family.output_bar(q_grads, o)
+        xp, _ = namespace(bar)
+        size = bar.shape[-3] * bar.shape[-2]
+        encoder_grads, _ = self.encoder.pullback(
+            _part(params, "encoder"), saved, xp.sum(bar, axis=-3) / size, input_bar=False
+        )
+        grads = {**_named("encoder", encoder_grads), **_named("decoder", decoder_grads)}
+        samples = (bar.ndim - 3, bar.ndim - 2)  # S and B, after the replicas
+        for name in _part(params, "flow"):
+            grads[f"flow.{name}"] = xp.sum(q_grads[name], axis=samples) / size
+        return grads
+
+    def reconstruction(self, params, x, weights=None):
+        """(f, decoder_grads): f(z ([R,] S, B, N, K)) = (-log p(x|z) ([R,] S, B), its gradient by z), for an estimator.
+
+        Each call leaves in `decoder_grads` the decoder's gradients of the sum of `weights` f(z), weights ([R,] S, B)
+        with 1/(S B) for None: those of the last call stand.
+        """
         decoder_params = _part(params, "decoder")
         decoder_grads = {}
-        o, encoder_saved = self.encoder.run(_part(params, "encoder"), x)
-        q = self.family.posterior(o[..., None, :, :], _part(params, "flow"))  # a sample axis before the batch
-        p = self.family.prior(q)
 
         def f(z):
-            """-log p(x|z) per sample and image; the decoder's own gradients, of the mean, are kept on the side."""
             lead = z.shape[:-2]  # ([R,] S, B)
             rows = z.reshape(*lead[:-2], lead[-2] * lead[-1], -1)  # the decoder sees S B rows
             outputs, saved = self.decoder.run(decoder_params, rows)
             outputs = outputs.reshape(*lead, -1)
             log_p, bar = self.likelihood.log_prob_and_grad(x[..., None, :, :], outputs)
-            scale = -1.0 / (lead[-2] * lead[-1])
-            bar = bar.reshape(*lead[:-2], lead[-2] * lead[-1], -1) * scale
-            grads, z_bar = self.decoder.pullback(decoder_params, saved, bar)
+            bar = bar.reshape(*rows.shape[:-1], -1)
+            share = 1.0 / (lead[-2] * lead[-1]) if weights is None else weights.reshape(*rows.shape[:-1], 1)
+            weighted = bar * -share
+            grads, z_bar = self.decoder.pullback(decoder_params, saved, weighted, input_bar=weights is None)
             decoder_grads.update(grads)
-            return -log_p, z_bar.reshape(z.shape) * (-1.0 / scale)
+            # undo the share, so that each sample's own gradient is left; with weights nobody asks for it
+            return -log_p, None if z_bar is None else z_bar.reshape(z.shape) * (lead[-2] * lead[-1])
 
-        return estimator(q, noise, f, p), encoder_saved, decoder_grads
+        return f, decoder_grads
 
 
 def _named(prefix, params):

@@ -1,0 +1,187 @@
+"""What a run computes at each step, and how it is scored: one program for each kind of config, one interface.
+
+    program.params            every array that training changes, by name
+    program.facts             what else a checkpoint and a result must hold (the fitted prior)
+    program.grads(x, rng)     (mean loss, {quantity: array} to diagnose it with, gradients by the names of `params`)
+    program.learning_rate(t)  at step t = 0, 1, ...
+    program.monitor(x, rng)   ELBOs (B,) of the images x, for the learning curve
+    program.score(...)        the metrics of the trained model
+`train` drives them all alike.
+"""
+
+from __future__ import annotations
+
+import numpy
+
+import igr_ref
+from igr_ref import models, noise, prior
+from igr_ref.backend import to_host
+from igr_ref.estimators import unordered_set
+from igr_ref.estimators.control_variates import bernoulli_decoder_hvp
+from igr_ref.estimators.rebar import PairedNoise, variance_gradient
+from igr_ref.estimators.relax import relax, relax_params
+from igr_ref.recovery import discrete_log_probs
+
+from .data import cache_folder
+from .evaluate import evaluate
+from .store import StoreError, read_json, write_json
+
+PATHWISE = {"plain": igr_ref.reparameterization, "sl": igr_ref.sticking_the_landing}
+LIKELIHOODS = {"bernoulli": models.Bernoulli, "gaussian": models.Gaussian}
+DRAW = {"normal": noise.normal, "gumbel": noise.gumbel}
+
+
+def fitted_prior(config):
+    """{"mu": ..., "log_sigma": ...} of eq. 14 for IGR models (numbers or lists), {} for Gumbel-Softmax.
+
+    The fit takes seconds and depends on K alone, so it is kept in the user's cache; a run stores what it used.
+    """
+    fits = {"igr_i": prior.igr_i_prior, "igr_planar": prior.igr_i_prior, "igr_sb": prior.igr_sb_prior}
+    if config.model not in fits:
+        return {}
+    name = fits[config.model].__name__
+    path = cache_folder() / "priors" / f"{name}-K{config.n_categories}-numpy{numpy.__version__}-v1.json"
+    try:
+        return read_json(path)
+    except (FileNotFoundError, StoreError):
+        pass
+    mu, log_sigma = (numpy.asarray(value).tolist() for value in fits[config.model](config.n_categories))
+    value = {"mu": mu, "log_sigma": log_sigma}
+    try:
+        write_json(path, value)
+    except OSError:
+        pass  # a cache that cannot be written costs time, nothing else
+    return value
+
+
+def family(config, prior_params):
+    """The relaxation family of the config, with the prior that `fitted_prior` gave."""
+    size = (config.n_variables, config.n_categories)
+    if config.model == "gs":
+        return models.GumbelSoftmaxFamily(*size, config.temperature, config.prior_temperature)
+    mu, log_sigma = (numpy.asarray(prior_params[name]) for name in ("mu", "log_sigma"))
+    make = {
+        "igr_i": models.igr_i_family,
+        "igr_planar": models.igr_planar_family,
+        "igr_sb": models.igr_sb_family,
+    }[config.model]
+    if config.estimator == "relax":  # eq. 37, on the same softmax++
+        make = models.igr_bounded_family
+    return make(*size, config.temperature, mu, log_sigma, delta=config.delta)
+
+
+class VAEProgram:
+    """IGR-I, IGR-Planar, IGR-SB and Gumbel-Softmax by the reparameterization or by sticking the landing."""
+
+    def __init__(self, config, dataset, xp, facts=None):
+        self.config, self.xp = config, xp
+        self.facts = {"prior": fitted_prior(config)} if facts is None else facts
+        self.build(dataset)
+        fresh = self.init(noise.generator(config.seed, "init"))
+        self.params = {name: xp.asarray(array) for name, array in fresh.items()}
+
+    def build(self, dataset):
+        likelihood = LIKELIHOODS[dataset.decoder]()
+        pixels = dataset.train.shape[1]
+        self.model = models.VAE(family(self.config, self.facts["prior"]), likelihood, pixels, self.config.architecture)
+
+    def init(self, rng):
+        return self.model.init(rng, self.config.dtype)
+
+    def learning_rate(self, step):
+        return self.config.learning_rate
+
+    def draw(self, rng, n_images, n_samples=1):
+        """The relaxation's noise (S, B, N, K-1 or K)."""
+        shape = self.model.noise_shape(n_images, n_samples)
+        return self.xp.asarray(DRAW[self.model.family.noise](rng, shape, self.config.dtype))
+
+    def grads(self, x, rng):
+        draws = self.draw(rng, x.shape[-2], self.config.n_samples)
+        estimate, grads = self.model.loss_and_grads(self.params, x, draws, PATHWISE[self.config.estimator])
+        return self._report(estimate, grads)
+
+    def _report(self, estimate, grads):
+        parts = {"reconstruction term -log p(x|z)": estimate.value, "KL term": estimate.kl}
+        parts |= {f"gradient of {name}": g for name, g in grads.items()}
+        return float(self.xp.mean(estimate.loss)), parts, grads
+
+    def monitor(self, x, rng):
+        """The continuous ELBO at one relaxed sample."""
+        draws = self.draw(rng, len(x))
+        return -to_host(self.model.loss(self.params, x, draws, PATHWISE["plain"]).loss[0]).astype("float64")
+
+    monitored = "continuous_elbo"
+
+    def score(self, images, floats, device, progress):
+        return evaluate(self.config, self.model, self.params, images, floats, device, progress, self.monitor)
+
+
+class DiscreteProgram(VAEProgram):
+    """What RELAX and USPGBL share: they train the discrete model, so its one-sample ELBO is the learning curve."""
+
+    monitored = "discrete_elbo_one_sample"
+
+    def monitor(self, x, rng):
+        q = self.model.posterior(self.params, x)
+        log_p = discrete_log_probs(q)
+        law = igr_ref.Categorical(log_p)
+        u = self.xp.asarray(noise.uniform(rng, log_p.shape[:-1]))
+        f, _ = self.model.reconstruction(self.params, x)
+        value, _ = f(law.sample(u).astype(self.config.dtype)[None])
+        return to_host(-value[0] - law.kl_uniform().sum(axis=-1)).astype("float64")
+
+    def score(self, images, floats, device, progress):
+        return evaluate(self.config, self.model, self.params, images, floats, device, progress)
+
+
+class RelaxProgram(DiscreteProgram):
+    """RELAX with true conditional sampling; the control variate learns beside the model, at the same rate."""
+
+    def init(self, rng):
+        start = self.config.relax_temperature or (5.0 if self.config.model == "gs" else 0.15)
+        size = (self.config.n_variables, self.config.n_categories)
+        control = relax_params(rng, *size, start, dtype=self.config.dtype)
+        return {**super().init(rng), **{f"control.{name}": array for name, array in control.items()}}
+
+    def grads(self, x, rng):
+        model, family = self.model, self.model.family
+        control = {name[8:]: p for name, p in self.params.items() if name.startswith("control.")}
+        o, saved = model.encode(self.params, x)
+        q = family.posterior(o, {})
+        path = self.draw(rng, x.shape[-2], self.config.n_samples)
+        uniforms = self.xp.asarray(noise.uniform(rng, path.shape, self.config.dtype))
+        f, decoder_grads = model.reconstruction(self.params, x)
+        estimate = relax(q, PairedNoise(path, uniforms), f, "uniform", params=control)
+        grads = model.gradients(self.params, o, saved, estimate.grads, decoder_grads)
+        decoder = {name[8:]: p for name, p in self.params.items() if name.startswith("decoder.")}
+        hvp = None
+        if isinstance(model.likelihood, models.Bernoulli):
+            hvp = lambda z, t: bernoulli_decoder_hvp(decoder, z, t)  # noqa: E731
+        chain = family.chain(o) if hasattr(family, "chain") else None
+        by_control = variance_gradient(estimate, hvp, chain)
+        for name, p in control.items():  # without a second-order product the temperatures stay where they are
+            grads[f"control.{name}"] = by_control.get(name, self.xp.zeros_like(p)).astype(p.dtype)
+        return self._report(estimate, grads)
+
+
+class UnorderedSetProgram(DiscreteProgram):
+    """USPGBL: S distinct codes for each image, by stochastic beam search."""
+
+    def grads(self, x, rng):
+        model, c = self.model, self.config
+        o, saved = model.encode(self.params, x)
+        q = model.family.posterior(o[..., 0, :, :], {})
+        shape = (x.shape[-2], c.n_variables, c.n_samples, c.n_categories)
+        drawn = unordered_set.draw_set(q, self.xp.asarray(noise.gumbel(rng, shape, c.dtype)))
+        weights = self.xp.moveaxis(drawn.weights, -1, -2).astype(c.dtype) / x.shape[-2]  # (S, B), for the mean over B
+        f, decoder_grads = model.reconstruction(self.params, x, weights)
+        estimate = unordered_set.from_set(q, drawn, f, "uniform", sample_axis=-2)
+        per_image = {name: g[..., None, :, :, :] for name, g in estimate.grads.items()}  # one set an image: S = 1
+        grads = model.gradients(self.params, o, saved, per_image, decoder_grads)
+        return self._report(estimate, grads)
+
+
+def program(config):
+    """The class that runs `config`."""
+    return {"relax": RelaxProgram, "uspgbl": UnorderedSetProgram}.get(config.estimator, VAEProgram)
