@@ -113,11 +113,10 @@ def softplus_pair_mean(mu, sigma):
 
 
 def stick(kind, first, second, noise):
-    """v, log q(v) and E-free pieces of one law, straight from its formula."""
+    """v of one law, straight from its formula."""
     if kind == "kumaraswamy":
         a, b = anp.exp(first), anp.exp(second)
-        v = (1 - (1 - noise) ** (1 / b)) ** (1 / a)
-        return v
+        return (1 - (1 - noise) ** (1 / b)) ** (1 / a)
     return 1 / (1 + anp.exp(-(first + anp.exp(second) * noise)))
 
 
@@ -182,14 +181,8 @@ def exact_elbo(kind, first, second, mu, log_var, means, log_likelihood, concentr
     """
     mean_v, kl_v = [], 0.0
     for one, two in zip(first, second, strict=True):
-        mean, _ = _expect_v(kind, one, two, lambda v: v)
-
-        def ratio(v, one=one, two=two):
-            prior = numpy.log(concentration) + (concentration - 1) * numpy.log(1 - v)
-            return stick_log_density(kind, one, two, v) - prior
-
-        mean_v.append(mean)
-        kl_v += _expect_v(kind, one, two, ratio)[0]
+        mean_v.append(expect_v(kind, one, two, lambda v, rest, log_q: v))
+        kl_v += stick_kl(kind, one, two, concentration)
     total, left = 0.0, 1.0
     for k in range(len(mu)):
         pi = left * (mean_v[k] if k < len(mean_v) else 1.0)
@@ -205,14 +198,29 @@ def exact_elbo(kind, first, second, mu, log_var, means, log_likelihood, concentr
     return total - kl_v
 
 
-def _expect_v(kind, first, second, g):
-    """E g(v) = int q(v) g(v) dv over (0, 1), in x = logit v so that both ends are far away."""
+def stick_kl(kind, first, second, concentration):
+    """E[log q(v) - log p(v)], p = Beta(1, concentration)."""
+    log_c = numpy.log(concentration)
+    return expect_v(kind, first, second, lambda v, rest, log_q: log_q - log_c - (concentration - 1) * numpy.log(rest))
+
+
+def expect_v(kind, first, second, g):
+    """E g(v, 1 - v, log q(v)) = int q(v) g dv over (0, 1), in x = logit v so that both ends are far away."""
 
     def integrand(x):
-        v = 1 / (1 + numpy.exp(-x))
-        return numpy.exp(stick_log_density(kind, first, second, v)) * v * (1 - v) * g(v)
+        v, rest = 1 / (1 + numpy.exp(-x)), 1 / (1 + numpy.exp(x))
+        if kind == "kumaraswamy":
+            a, b = numpy.exp(first), numpy.exp(second)
+            log_v = -numpy.log1p(numpy.exp(-x))
+            log_q = numpy.log(a * b) + (a - 1) * log_v + (b - 1) * numpy.log(-numpy.expm1(a * log_v))
+        else:
+            sigma = numpy.exp(second)
+            log_q = -0.5 * ((x - first) / sigma) ** 2 - numpy.log(sigma * numpy.sqrt(2 * numpy.pi) * v * rest)
+        return numpy.exp(log_q) * v * rest * g(v, rest, log_q)
 
-    return scipy.integrate.quad(integrand, -30, 30, epsabs=1e-13, epsrel=1e-12, limit=400, points=[-5, 0, 5])
+    grid = (-120, -40, -10, -4, 0, 4, 10, 40, 120)
+    parts = zip(grid[:-1], grid[1:], strict=True)
+    return sum(scipy.integrate.quad(integrand, *part, epsabs=1e-13, epsrel=1e-11, limit=200)[0] for part in parts)
 
 
 def exact_log_likelihood(means, log_likelihood, concentration=1.0):

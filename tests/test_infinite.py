@@ -1,4 +1,4 @@
-"""IGR-SB over countably many categories: where eq. 19 cuts, the truncated sample and its pullback, growing parameters."""
+"""IGR-SB over countably many categories: where eq. 19 cuts, the truncated sample, its pullback, growing parameters."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_sample_and_pullback(dtype):
 
 
 def test_pullback_against_complex_steps():
-    """<z_bar, z> is analytic in mu and log_sigma for a fixed cut: the imaginary part of one complex step, K_max = 30."""
+    """<z_bar, z> is analytic in mu and log_sigma for a fixed cut: the imaginary part of a complex step, K_max = 30."""
     for seed in range(50):
         rng = numpy.random.default_rng((35, seed))
         mu, log_sigma, eps, d_mu, d_log = rng.normal(-2, 1, (5, 4, 30))

@@ -15,6 +15,7 @@ from igr_ref.transforms import Chain, PlanarFlow, SoftmaxPlusPlus
 
 from . import gradcheck, ledger
 from . import oracles_transforms as oracles
+from .strict_array import same_bits, strict
 
 LONG = numpy.longdouble
 EQUATION = "IGR-Planar KL"
@@ -421,3 +422,15 @@ def test_stop_flow_does_not_concern_the_gumbel_softmax():
     c, d = rng.standard_normal((2, N, 4))
     first, second = (sticking_the_landing(q, noise, quadratic(c, d), p, stop_flow=s) for s in (True, False))
     assert numpy.array_equal(first.grads["log_alpha"], second.grads["log_alpha"])
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_same_bits_on_an_array_that_refuses_numpy(kind):
+    def everything(params, prior, eps, weights):
+        q, p = build(params, prior, 0.5)
+        estimate = ESTIMATORS[kind](q, eps, lambda z: ((z * weights).sum(axis=(-1, -2)), z * 0 + weights), p)
+        return [estimate.value, estimate.kl, estimate.grads]
+
+    for dtype in (numpy.float64, numpy.float32):
+        params, prior, eps, weights, _ = draw(numpy.random.default_rng(14), (3,), 4, dtype)
+        same_bits(everything(*strict((params, prior, eps, weights))), everything(params, prior, eps, weights))

@@ -23,6 +23,7 @@ from igr_ref.transforms import (
 
 from . import gradcheck, ledger
 from . import oracles_transforms as oracles
+from .strict_array import same_bits, strict
 
 LONG = numpy.longdouble
 EQUATION = "eq. 18 (remainder)"
@@ -415,3 +416,17 @@ def test_identity_transform():
     assert numpy.array_equal(g.log_det(y), numpy.zeros(2))
     assert numpy.array_equal(g.jacobian(y), numpy.broadcast_to(numpy.eye(3), (2, 3, 3)))
     assert g.vjp(y, 2 * y, None)[0] is not None and not g.vjp(y, None, numpy.ones(2))[0].any()
+
+
+def test_same_bits_on_an_array_that_refuses_numpy():
+    def everything(tau, y, z_bar, det_bar):
+        g = Chain(StickBreaking(), Softmax(tau))
+        z, saved = g.run(y)
+        out = [z, g.inverse(z), g.log_forward(y), g.log_det(y), g.jacobian(y), g.category(y), g.discretize(y)]
+        return [*out, g.pullback(saved, z_bar, det_bar)[0], g.links[1].category(z), g.links[1].discretize(z)]
+
+    rng = numpy.random.default_rng(18)
+    for dtype in (numpy.float64, numpy.float32):
+        y, z_bar, det_bar = (rng.standard_normal(shape).astype(dtype) for shape in ((3, 5, 4), (3, 5, 5), (3, 5)))
+        for tau in (0.3, numpy.array([0.2, 0.5, 1.0], dtype)[:, None, None]):
+            same_bits(everything(*strict((tau, y, z_bar, det_bar))), everything(tau, y, z_bar, det_bar))

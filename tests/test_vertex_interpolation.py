@@ -12,6 +12,7 @@ from igr_ref.transforms import Chain, PlanarFlow, SoftmaxPlusPlus, StickBreaking
 
 from . import gradcheck, ledger, oracles
 from . import oracles_transforms as more_oracles
+from .strict_array import same_bits, strict
 
 LONG = numpy.longdouble
 EQUATION = "eq. 17"
@@ -313,3 +314,17 @@ def test_in_chains():
     first = Chain(flow, inner)
     assert numpy.array_equal(first.category(y), inner.category(flow.forward(y)))
     assert numpy.max(abs(first.inverse(first.forward(y)) - y)) < 1e-12
+
+
+def test_same_bits_on_an_array_that_refuses_numpy():
+    def everything(tau, y, z_bar, det_bar):
+        g = VertexInterpolation(tau)
+        z, saved = g.run(y)
+        out = [z, g.inverse(z), g.log_forward(y), g.log_det(y), g.jacobian(y), g.category(y), g.discretize(y)]
+        return [*out, g.pullback(saved, z_bar, det_bar)[0]]
+
+    rng = numpy.random.default_rng(12)
+    for dtype in (numpy.float64, numpy.float32):
+        y, z_bar, det_bar = (rng.standard_normal(shape).astype(dtype) for shape in ((3, 5, 4), (3, 5, 5), (3, 5)))
+        for tau in (0.3, numpy.array([0.2, 0.5, 1.0], dtype)[:, None, None]):
+            same_bits(everything(*strict((tau, y, z_bar, det_bar))), everything(tau, y, z_bar, det_bar))

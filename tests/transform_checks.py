@@ -9,18 +9,15 @@ import numpy
 from . import ledger
 from .gradcheck import autograd_vjp, check
 
-CATEGORIES = (2, 3, 10, 100, 2, 3, 10, 100, 10, 1000)  # for configurations(): a tenth of them with K = 1000
+CATEGORIES = (2, 3, 10, 100) * 4 + (2, 3, 10, 1000)  # for configurations(): one in twenty with K = 1000
 LONG = numpy.longdouble
-EPS32 = float(numpy.finfo("float32").eps)
 
 
-def check_pullbacks(g, y, rng, textbook, *, equation, function, tape, condition, rounding=0.0):
+def check_pullbacks(g, y, rng, textbook, *, equation, function, tape):
     """The pullback of z_bar, of log_det_bar and of both, against autograd and `textbook`, in float64 and float32.
 
     textbook(y, z_bar, det_bar): the pullback in longdouble.
     tape: scale of the rounding of autograd's own tape, which subtracts numbers of that size near a vertex.
-    condition: relative change of z for a relative change of 1 of y, which float32 rounding of y and of the
-               temperature amounts to;  rounding: scale of the result below which it is a difference of larger terms.
     """
     z, saved = g.run(y)
     z_bar, det_bar = rng.standard_normal(z.shape), rng.standard_normal(y.shape[:-1])
@@ -34,16 +31,15 @@ def check_pullbacks(g, y, rng, textbook, *, equation, function, tape, condition,
         got, param_bars = g.pullback(saved, *bars)
         assert param_bars == {}
         book, traced = (x[i] if i < 2 else x[0] + x[1] for x in (books, tapes))
-        check(got, book, oracle="textbook, longdouble", scale=rounding, **label)
-        check(got, traced, oracle="autograd", scale=max(tape, rounding), **label)
+        check(got, book, oracle="textbook, longdouble", **label)
+        check(got, traced, oracle="autograd", scale=tape, **label)
     y4, z_bar4, det_bar4 = (x.astype("f4") for x in (y, z_bar, numpy.asarray(det_bar)))
     z4, saved4 = g.run(y4)
     assert z4.dtype == "f4" and z4.shape == z.shape and numpy.all(numpy.isfinite(z4))
     got, _ = g.pullback(saved4, z_bar4, det_bar4)
     want = textbook(y4, z_bar4.astype("f8"), det_bar4.astype("f8"))
-    tolerance = 1e-4 + 4 * EPS32 * condition
     # float32 underflows at 1e-38
-    check(got, want, tolerance, oracle="textbook, longdouble", dtype="float32", scale=max(1e-30, rounding), **label)
+    check(got, want, oracle="textbook, longdouble", dtype="float32", scale=1e-30, **label)
 
 
 def difference(f, y, direction, step):
@@ -63,15 +59,9 @@ def check_jacobian(g, y, forward, step, *, equation, function, scale):
     check(got, numpy.stack(rows, axis=-2), oracle="pullback of unit vectors", **label)
     columns = [difference(lambda y: forward(y)[..., :n], y, e, step) for e in numpy.eye(n)]
     check(got, numpy.stack(columns, axis=-1), oracle="differences of the textbook map", scale=scale, **label)
-    check(
-        g.jacobian(y.astype("f4")),
-        g.jacobian(y.astype("f4").astype("f8")),
-        1e-4 + 16 * EPS32 * float(numpy.max(numpy.abs(y))) / step,
-        oracle="float64",
-        dtype="float32",
-        scale=1e-30,
-        **label,
-    )
+    small = y.astype("f4")
+    want = g.jacobian(small.astype("f8"))
+    check(g.jacobian(small), want, oracle="float64", dtype="float32", scale=1e-30, **label)
 
 
 def check_log_det(g, y, *, equation, function):

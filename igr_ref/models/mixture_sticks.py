@@ -148,7 +148,7 @@ def log_mixing_weights(log_v, log_rest, kept=None):
 def log_mixing_weights_vjp(a, kept=None):
     """(log_v_bar, log_rest_bar), each (..., K-1), of a cotangent a (..., K) on log pi, 0 where log pi is -inf."""
     xp, _ = namespace(a)
-    after = xp.flip(xp.cumsum(xp.flip(a, axis=-1), axis=-1), axis=-1)[..., 1:]
+    after = xp.cumsum(a[..., ::-1], axis=-1)[..., ::-1][..., 1:]
     own = a[..., :-1]
     if kept is not None:
         own = xp.where(xp.arange(own.shape[-1]) < xp.asarray(kept)[..., None] - 1, own, 0)

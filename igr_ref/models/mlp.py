@@ -37,7 +37,21 @@ def relu_vjp(y, y_bar):
     return y_bar * (y > 0)
 
 
-ACTIVATIONS = {"linear": (lambda x: x, lambda y, y_bar: y_bar), "relu": (relu, relu_vjp)}
+def tanh(x):
+    """tanh(x). Pullback from the output y: (1 - y^2) y_bar."""
+    xp, _ = namespace(x)
+    return xp.tanh(x)
+
+
+def tanh_vjp(y, y_bar):
+    return (1 - y) * (1 + y) * y_bar
+
+
+ACTIVATIONS = {
+    "linear": (lambda x: x, lambda y, y_bar: y_bar),
+    "relu": (relu, relu_vjp),
+    "tanh": (tanh, tanh_vjp),
+}
 
 
 class MLP:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from ..backend import namespace
 from ..numerics import log_ndtr, log_normal_pdf
+from ._checks import double, with_cotangent
 from ._quadrature import gauss_legendre_points, subdivide
 from ._rare import log_integrals
 
@@ -86,7 +87,7 @@ def log_probs(mu, sigma, nodes=NODES, accuracy="relative"):
     """
     if accuracy not in ("relative", "absolute"):
         raise ValueError(f"accuracy must be 'relative' or 'absolute', got {accuracy!r}")
-    xp, mu64, sigma64 = _double(mu, sigma)
+    xp, mu64, sigma64 = double(mu, sigma)
     out = _in_chunks(lambda m, s: _log_probs(m, s, nodes, accuracy), mu64, sigma64, nodes)
     off = xp.abs(xp.sum(xp.exp(out), axis=-1) - 1)
     worst = float(xp.max(off)) if off.size else 0.0
@@ -109,7 +110,7 @@ def fluxes(mu, sigma, nodes=NODES):
 
     The diagonals of A and A' carry no meaning. All grid points of a law are summed as one matrix product.
     """
-    xp, mu, sigma = _double(mu, sigma)
+    xp, mu, sigma = double(mu, sigma)
     n = mu.shape[-1]
 
     def piece(m, s):
@@ -137,7 +138,7 @@ def _fluxes(mu, sigma, nodes):
 
 def jacobian(mu, sigma, nodes=NODES):
     """(dP/dmu, dP/dsigma), each (..., K, K-1): rows are categories, columns parameters. Absolute error below 1e-10."""
-    xp, mu64, sigma64 = _double(mu, sigma)
+    xp, mu64, sigma64 = double(mu, sigma)
     A, A_scaled, B = fluxes(mu64, sigma64, nodes)
     eye = xp.eye(A.shape[-1], dtype=A.dtype)
 
@@ -154,12 +155,8 @@ def vjp(mu, sigma, p_bar, nodes=NODES):
 
     mu_bar_j = sum_{k!=j} (p_bar_j - p_bar_k) A_jk + (p_bar_j - p_bar_K) B_j;  sigma_bar_j with A', (-mu_j/sigma_j) B_j.
     """
-    xp, mu64, sigma64 = _double(mu, sigma)
-    if p_bar.ndim == 0 or p_bar.shape[-1] != mu64.shape[-1] + 1:
-        raise ValueError(f"p_bar must be (..., {mu64.shape[-1] + 1}), got shape {p_bar.shape}")
-    p_bar = p_bar.astype(mu64.dtype)
-    lead = xp.broadcast_shapes(mu64.shape[:-1], p_bar.shape[:-1])
-    mu64, sigma64, p_bar = (xp.broadcast_to(v, lead + v.shape[-1:]) for v in (mu64, sigma64, p_bar))
+    xp, mu64, sigma64 = double(mu, sigma)
+    p_bar, mu64, sigma64 = with_cotangent(p_bar, mu64, sigma64)
 
     def piece(m, s, bar):
         A, A_scaled, B = _fluxes(m, s, nodes)
@@ -174,22 +171,6 @@ def vjp(mu, sigma, p_bar, nodes=NODES):
 
 
 # ---- shapes ------------------------------------------------------------------------------------------------------
-
-
-def _double(mu, sigma):
-    xp, _ = namespace(mu, sigma)
-    mu64, sigma64 = mu.astype(xp.float64), sigma.astype(xp.float64)
-    if not bool(xp.all(xp.isfinite(mu64))):
-        raise ValueError("mu must be finite, got NaN or infinity")
-    if not bool(xp.all(xp.isfinite(sigma64) & (sigma64 > 0))):
-        raise ValueError("sigma must be finite and greater than 0 (it is a standard deviation)")
-    try:
-        mu64, sigma64 = xp.broadcast_arrays(mu64, sigma64)
-    except ValueError as error:
-        raise ValueError(f"mu and sigma do not broadcast together: shapes {mu.shape} and {sigma.shape}") from error
-    if mu64.ndim == 0 or mu64.shape[-1] == 0:
-        raise ValueError(f"mu needs a category axis of length 1 or more, got shape {mu.shape}")
-    return xp, mu64, sigma64
 
 
 def _in_chunks(function, mu, sigma, nodes, *more):

@@ -177,7 +177,7 @@ def solve(r, softplus_c, iterations=100):
 def _dot(a, b):
     """Inner product over the last axis."""
     xp, _ = namespace(a, b)
-    return xp.sum(a * b, axis=-1)
+    return xp.einsum("...k,...k->...", a, b)
 
 
 def _check(w, u, b):

@@ -1,0 +1,169 @@
+"""The exact discrete law of IGR-SB: the argmax of the sticks w (eq. 16), y_i ~ N(mu_i, sigma_i^2), i = 1..n = K-1.
+
+Recursion. rho_i = max_{j<=i} w_j / prod_{j<=i} (1-u_j) is Markov (EXPERIMENTS 4). With s_i = log rho_i, s_0 = -inf,
+    s_i = max(s_{i-1} + softplus(y_i), y_i),   and stick i takes the lead iff log sigmoid(y_i) > s_{i-1}.
+Stick k wins iff it takes the lead and no later stick does. Let G_i(s) = P(s_i <= s), and H_i(s) = P(s_i <= s and k
+leads after stick i). Only s < 0 matters, as s >= 0 is never overtaken. With integrals over y,
+    (T_i F)(s) = int_{y<=s} phi_i(y) F(s - softplus(y)) dy,
+    (D_i F)(s) = int_{y<=s} phi_i(y) F(log sigmoid(y)) dy,   r_i F the same without the limit s,
+    G_i = T_i G_{i-1},   H_k = D_k G_{k-1},   H_i = (T_i - D_i) H_{i-1} for i > k: D_i is what stick i takes over,
+    P_k = r_k G_{k-1} - sum_{i>k} r_i H_{i-1}.
+With `remainder`, the argmax over [w, 1 - sum w], the remainder takes the lead in the end iff s_n < 0: P_K = G_n(0), and
+H_n(0) is subtracted from P_k. Without it P_K = 0 (AUDIT 12).
+
+Backward. P_k = r_k G_{k-1} + kappa_k D_k G_{k-1}, kappa_i F being minus the chance that leads F after stick i are lost:
+    kappa_{i-1} = (T_i - D_i)' kappa_i - r_i'.
+Pullback of p_bar, with F_i = sum_{k<=i} p_bar_k H_i and lambda_i the cotangent of G_i:
+    F_i = (T_i - D_i) F_{i-1} + p_bar_i D_i G_{i-1},   lambda_{i-1} = T_i' lambda_i + p_bar_i (D_i' kappa_i + r_i'),
+    bar_i = lambda_i dT_i G_{i-1} + kappa_i dT_i F_{i-1} + (kappa_i dD_i + dr_i) (p_bar_i G_{i-1} - F_{i-1}),
+d being the derivative of phi_i alone: by mu_i phi_i z/sigma_i, by sigma_i phi_i (z^2 - 1)/sigma_i, z = (y-mu_i)/sigma_i.
+G and H are smooth, and are interpolated; kappa and lambda are not, and are the transposes of what is done to G and H.
+"""
+
+from __future__ import annotations
+
+from ..backend import namespace
+from ..numerics import log_ndtr, log_normal_pdf, softplus
+from . import _chebyshev
+from ._checks import double, with_cotangent
+from ._sticks import TOP, Intervals, Stick
+
+# (Chebyshev points of a function, points of an integral): a law moves on to the next pair until it is resolved
+LEVELS = ((32, 24), (54, 36), (80, 54), (120, 80), (180, 120), (270, 180), (400, 270))
+COARSE = 1e-5  # tolerances from here on start at the first level, smaller ones at the second
+CHUNK = 60_000  # points of one stick's T, over the laws that are computed together
+
+
+def probs(mu, sigma, remainder=False, tolerance=1e-7):
+    """P (..., K) from mu, sigma (..., K-1), to an absolute error of `tolerance`. Float64 inside, returned in mu's dtype.
+
+    A P_k that comes out between -tolerance and 0 is returned as 0; nothing is renormalised. Raises ValueError for
+    sigma <= 0 or input that is not finite, ArithmeticError for a law that the finest level does not resolve.
+    """
+    xp, mu64, sigma64 = double(mu, sigma)
+    out = _resolved(_law, mu64, sigma64, (), remainder, tolerance)
+    off, least = (float(f(a)) if out.size else 0.0 for f, a in ((xp.max, xp.abs(out.sum(-1) - 1)), (xp.min, out)))
+    if not (off <= tolerance and least >= -tolerance):
+        raise ArithmeticError(f"IGR-SB: probabilities sum to 1 within {off:.2e}, and the least of them is {least:.2e}")
+    return xp.maximum(out, 0).astype(mu.dtype)
+
+
+def log_probs(mu, sigma, remainder=False, tolerance=1e-7):
+    """log P (..., K): meaningful for P_k well above the absolute `tolerance`; -inf where P_k is 0 or rounded to it."""
+    xp, _ = namespace(mu)
+    p = probs(mu, sigma, remainder, tolerance)
+    return xp.where(p > 0, xp.log(xp.where(p > 0, p, 1)), -xp.inf)
+
+
+def vjp(mu, sigma, p_bar, remainder=False, tolerance=1e-7):
+    """(mu_bar, sigma_bar) (..., K-1) of a cotangent (..., K) on P."""
+    xp, mu64, sigma64 = double(mu, sigma)
+    p_bar, mu64, sigma64 = with_cotangent(p_bar, mu64, sigma64)
+    both = _resolved(_law_vjp, mu64, sigma64, (p_bar,), remainder, tolerance)
+    return both[..., 0, :].astype(mu.dtype), both[..., 1, :].astype(mu.dtype)
+
+
+# ---- the law -----------------------------------------------------------------------------------------------------
+
+
+def _forward(mu, sigma, remainder, level):
+    """Everything that P and its pullback need: a list over sticks of (Stick, G_{i-1} at its points), G_1, unresolved."""
+    xp, _ = namespace(mu)
+    n, (m, quadrature) = mu.shape[1], level
+    intervals = Intervals(mu, sigma, remainder)
+    points = 0.5 * (xp.asarray(_chebyshev.nodes(m)) + 1)
+    last = xp.asarray(_chebyshev.coefficients(m)[-3:].T)
+    steps, first, G, low, high = [], None, None, None, None
+    unresolved = xp.zeros(mu.shape[0])
+    for i in range(n):
+        mean, deviation = mu[:, i : i + 1], sigma[:, i : i + 1]
+        if i < n - 1:
+            next_low, next_high = intervals.after(i)
+            v = next_low + (next_high - next_low) * points
+            s = -softplus(-v)
+        else:  # s_n is asked for at 0 if there is a remainder, and nowhere if not
+            s = xp.zeros((mu.shape[0], 1 if remainder else 0))
+            v = s + TOP
+        if i == 0:
+            first = (s - mean) / deviation
+            G = xp.exp(log_ndtr(first))
+        else:
+            stick = Stick(mean, deviation, low, high, m, v, s, quadrature)
+            before = stick.stencil.gather(G)
+            G, lost, total = stick.apply(before)
+            steps.append((stick, before, lost, total))
+            unresolved = xp.maximum(unresolved, stick.unresolved(before))
+        if i < n - 1:
+            low, high = next_low, next_high
+            intervals.tighten(v, G)
+            unresolved = xp.maximum(unresolved, xp.max(xp.abs(G @ last), axis=-1))
+    return steps, first, G, unresolved
+
+
+def _law(mu, sigma, remainder, level):
+    """(P (L, K), unresolved (L,))."""
+    xp, _ = namespace(mu)
+    steps, first, G, unresolved = _forward(mu, sigma, remainder, level)
+    columns = [G if remainder else xp.zeros_like(mu[:, :1])]
+    kappa, one = -xp.ones_like(G), xp.ones_like(mu[:, :1])
+    for stick, _, lost, total in reversed(steps):
+        columns.append(total + xp.sum(kappa * lost, axis=-1, keepdims=True))
+        kappa = stick.stencil.scatter(stick.pull(kappa, -kappa, -one))
+    columns.append(1 + xp.sum(kappa * xp.exp(log_ndtr(first)), axis=-1, keepdims=True))
+    return xp.concatenate(columns[::-1], axis=-1), unresolved
+
+
+def _law_vjp(mu, sigma, p_bar, remainder, level):
+    """((mu_bar, sigma_bar) stacked (L, 2, K-1), unresolved (L,))."""
+    xp, _ = namespace(mu)
+    steps, first, G, unresolved = _forward(mu, sigma, remainder, level)
+    pay = [p_bar[:, i : i + 1] for i in range(p_bar.shape[1])]
+    F, leads = pay[0] * xp.exp(log_ndtr(first)), []
+    for i, (stick, _, lost, _) in enumerate(steps, start=1):
+        leads.append(stick.stencil.gather(F))
+        kept, taken, _ = stick.apply(leads[-1])
+        F = kept - taken + pay[i] * lost
+    kappa, lam, one = -xp.ones_like(G), pay[-1] * xp.ones_like(G), xp.ones_like(pay[0])
+    bars = []
+    for i in range(len(steps), 0, -1):
+        stick, before, _, _ = steps[i - 1]
+        G_bar, F_bar = stick.pull(lam, pay[i] * kappa, pay[i]), stick.pull(kappa, -kappa, -one)
+        bars.append(stick.parameter_bars(G_bar * before + F_bar * leads[i - 1]))
+        lam, kappa = stick.stencil.scatter(G_bar), stick.stencil.scatter(F_bar)
+    # G_1 = Phi(z), F_1 = p_bar_1 G_1, z = (s - mu_1)/sigma_1
+    z_bar = (lam + pay[0] * kappa) * xp.exp(log_normal_pdf(first)) / sigma[:, :1]
+    bars.append([-xp.sum(z_bar * factor, axis=-1, keepdims=True) for factor in (1, first)])
+    return xp.stack([xp.concatenate([bar[j] for bar in bars[::-1]], axis=-1) for j in (0, 1)], axis=1), unresolved
+
+
+# ---- accuracy ----------------------------------------------------------------------------------------------------
+
+
+def _resolved(function, mu, sigma, more, remainder, tolerance):
+    """function over the leading axes, in chunks, each law at the first level that resolves it to `tolerance`."""
+    xp, _ = namespace(mu)
+    lead = mu.shape[:-1]
+    rows = [xp.reshape(a, (-1, a.shape[-1])) for a in (mu, sigma, *more)]
+    start = 0 if tolerance >= COARSE else 1
+    out, error = _in_chunks(function, rows, remainder, LEVELS[start])
+    for level in LEVELS[start + 1 :]:
+        (left,) = xp.nonzero(~(error <= tolerance))
+        if left.size == 0:
+            break
+        # results of the finer level take the place of those that were not good enough
+        place = xp.where(error <= tolerance, xp.arange(error.size), error.size - 1 + xp.cumsum(~(error <= tolerance)))
+        finer, finer_error = _in_chunks(function, [a[left] for a in rows], remainder, level)
+        out, error = xp.concatenate([out, finer])[place], xp.concatenate([error, finer_error])[place]
+    worst = float(xp.max(error)) if error.size else 0.0
+    if not worst <= tolerance:
+        raise ArithmeticError(f"IGR-SB: a law is resolved to {worst:.1e} only, not to tolerance {tolerance:.1e}")
+    return xp.reshape(out, lead + out.shape[1:])
+
+
+def _in_chunks(function, rows, remainder, level):
+    xp, _ = namespace(rows[0])
+    size = max(1, CHUNK // (level[0] * level[1]))
+    pieces = [
+        function(*(a[i : i + size] for a in rows), remainder, level) for i in range(0, max(1, rows[0].shape[0]), size)
+    ]
+    return tuple(xp.concatenate([piece[j] for piece in pieces]) for j in (0, 1))
