@@ -107,7 +107,7 @@ def test_igr_sb_integrates_to_one_over_its_image(k, delta, temperature):
     log_q = q.log_prob_z(z[inside].astype(float))
     cell = numpy.prod([axis[1] - axis[0] for axis in axes])
     got = float(numpy.sum(numpy.exp(log_q + log_volume[inside])) * cell)
-    check_integral(got, 1.0, tolerance=1e-6, **DENSITY)
+    check_integral(got, 1.0, tolerance=1e-9, **DENSITY)
 
 
 @pytest.mark.parametrize("kind", BUILD)

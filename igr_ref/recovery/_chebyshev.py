@@ -44,15 +44,9 @@ def table(n):
 
 @functools.cache
 def antiderivative(n):
-    """(n+1, n): values of p -> Chebyshev coefficients of int_{-1}^x p."""
+    """(n+1, n): values of p -> values of int_{-1}^x p at the n+1 points."""
     columns = [chebyshev.chebint(row, lbnd=-1) for row in numpy.eye(n)]
-    return numpy.stack(columns, axis=-1) @ coefficients(n)
-
-
-def evaluations(x, n):
-    """T_k(x) = cos(k arccos x), k = 0..n: (..., n+1), for x in [-1, 1]."""
-    xp, _ = namespace(x)
-    return xp.cos(xp.arccos(x)[..., None] * xp.arange(n + 1.0))
+    return chebyshev.chebvander(nodes(n + 1), n) @ numpy.stack(columns, axis=-1) @ coefficients(n)
 
 
 class Stencil:

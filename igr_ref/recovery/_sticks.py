@@ -60,9 +60,8 @@ class Stick:
         y_d = a + (b - a) * 0.5 * (xp.asarray(_chebyshev.nodes(quadrature)) + 1)
         z_d = (y_d - mu) / sigma
         self.density = xp.exp(log_normal_pdf(z_d)) * (0.5 * (b - a) / sigma)
-        upper = xp.clip(2 * (s - a) / xp.where(b > a, b - a, 1) - 1, -1, 1)
-        integral = xp.asarray(_chebyshev.antiderivative(quadrature))
-        self.cumulative = xp.matmul(_chebyshev.evaluations(upper, quadrature), integral)
+        self.integral = xp.asarray(_chebyshev.antiderivative(quadrature).T)
+        self.up_to = _chebyshev.Stencil(a, xp.where(b > a, b, a + 1), quadrature + 1, s)
 
         # r, over the whole range of y: twice as many points
         x_r, w_r = (xp.asarray(p) for p in gauss_legendre(2 * quadrature))
@@ -90,14 +89,14 @@ class Stick:
         xp, _ = namespace(at_points)
         theta, v, y_d, y_r = self._split(at_points)
         kept = xp.sum(self.transfer * theta, axis=-1) + self.below * v
-        lost = xp.matmul(self.cumulative, (self.density * y_d)[..., None])[..., 0]
+        lost = self.up_to.gather(xp.matmul(self.density * y_d, self.integral))
         return kept, lost, xp.sum(self.total * y_r, axis=-1, keepdims=True)
 
     def pull(self, t_bar, d_bar, r_bar):
         """Cotangents of F at the points, from those of T F (L, M), D F (L, M) and r F (L, 1)."""
         xp, _ = namespace(t_bar)
         by_theta = xp.reshape(self.transfer * t_bar[..., None], (t_bar.shape[0], -1))
-        by_d = self.density * xp.matmul(d_bar[:, None, :], self.cumulative)[:, 0]
+        by_d = self.density * xp.matmul(self.up_to.scatter(d_bar), self.integral.T)
         return xp.concatenate([by_theta, self.below * t_bar, by_d, self.total * r_bar], axis=-1)
 
     def parameter_bars(self, terms):

@@ -1,0 +1,222 @@
+"""The Gumbel-Softmax in log scale (eqs. 5 and 6, ExpConcrete): pullbacks, density, samples and discrete law."""
+
+from __future__ import annotations
+
+import autograd.numpy as anp
+import mpmath
+import numpy
+import pytest
+import scipy.special
+
+from igr_ref import GumbelSoftmax
+
+from . import density_checks, ledger, oracles
+from .density_checks import check_integral, integral, log_ratio_grid
+from .gradcheck import autograd_vjp, check, configurations
+from .transform_checks import CATEGORIES
+
+LONG = numpy.longdouble
+NAME = "distributions.GumbelSoftmax"
+ALPHAS = {2: numpy.array([0.7, -0.4]), 3: numpy.array([0.7, -0.4, 0.1])}
+
+mp = mpmath.mp.clone()
+mp.dps = 50
+
+
+def _cases(n, seed, categories=CATEGORIES):
+    """n seeded (rng, log_alpha, gumbel, temperature): log_alpha of order 1, and extreme."""
+    for i, (rng, lead, k, temperature) in enumerate(configurations(n, seed, categories=categories)):
+        log_alpha = [1.0, 1.0, 10.0][i % 3] * rng.standard_normal((*lead, k)) + [0.0, 30.0][i % 2]
+        yield rng, log_alpha, rng.gumbel(size=(*lead, k)), temperature
+
+
+def _long_log_z(log_alpha, gumbel, temperature):
+    logits = (LONG(log_alpha) + LONG(gumbel)) / LONG(temperature)
+    return logits - numpy.logaddexp.reduce(logits, axis=-1, keepdims=True)
+
+
+def _without_largest(log_z, y_bar):
+    """y_bar_j - z_j sum_k y_bar_k, the pullback of y = log z by its logits, with 1 - z summed from the others."""
+    z = numpy.exp(LONG(log_z))
+    rest = numpy.sum(z[..., None, :] * (1 - numpy.eye(z.shape[-1])), axis=-1)
+    total = numpy.sum(LONG(y_bar), axis=-1, keepdims=True)
+    return rest * y_bar - z * (total - y_bar)
+
+
+def test_sample_pullbacks():
+    label = {"equation": "eq. 5"}
+    for rng, log_alpha, gumbel, temperature in _cases(1000, 1):
+        q = GumbelSoftmax(log_alpha, temperature)
+        (z, saved), z_bar = q.run(gumbel), rng.standard_normal(log_alpha.shape)
+        check(
+            z,
+            oracles.gumbel_softmax_z(log_alpha, gumbel, temperature),
+            function=f"{NAME}.run",
+            oracle="longdouble",
+            **label,
+        )
+        tape = 1e-4 * numpy.sqrt(z.size) / temperature  # autograd rounds near a vertex
+        long_log_z = _long_log_z(log_alpha, gumbel, temperature)
+        books = {
+            "pullback": oracles.softmax_bar(numpy.exp(long_log_z), z_bar) / LONG(temperature),
+            "pullback_y": _without_largest(long_log_z, z_bar) / LONG(temperature),
+        }
+        for name, book in books.items():
+            got = getattr(q, name)(saved, z_bar)["log_alpha"]
+
+            def traced(a, sample=name == "pullback", q=q, gumbel=gumbel, z_bar=z_bar):
+                relaxed = GumbelSoftmax(a, q.temperature, validate=False)
+                return anp.sum(z_bar * (relaxed.sample(gumbel) if sample else relaxed.run_log(gumbel)))
+
+            (want,) = autograd_vjp(traced, log_alpha)
+            check(got, want, scale=tape, function=f"{NAME}.{name}", oracle="autograd", **label)
+            # y_bar_j - z_j sum y_bar is a difference of numbers of order y_bar where one category has nearly all
+            scale = 0 if name == "pullback" else tape
+            check(got, book, scale=scale, function=f"{NAME}.{name}", oracle="textbook, longdouble", **label)
+
+
+def test_sample_pullback_in_float32():
+    for rng, log_alpha, gumbel, temperature in _cases(1000, 2, categories=(2, 3, 10, 100)):
+        log_alpha, gumbel, z_bar = (x.astype("f4") for x in (log_alpha, gumbel, rng.standard_normal(gumbel.shape)))
+        q = GumbelSoftmax(log_alpha, temperature)
+        z, saved = q.run(gumbel)
+        logits = log_alpha + gumbel
+        want = oracles.softmax_bar(oracles.gumbel_softmax_z(logits, 0 * gumbel, temperature), z_bar) / temperature
+        # float32 rounding of the logits is a relative change of z by as much
+        tolerance = 1e-4 + 2.4e-7 * float(numpy.abs(logits).max()) / temperature
+        label = {"equation": "eq. 5", "function": f"{NAME}.pullback", "oracle": "textbook, longdouble"}
+        check(q.pullback(saved, z_bar)["log_alpha"], want, tolerance, dtype="float32", scale=1e-30, **label)
+        assert z.dtype == "f4" and q.run_log(gumbel).dtype == "f4"
+
+
+def test_log_prob_and_its_pullback():
+    for rng, log_alpha, gumbel, temperature in _cases(1000, 3):
+        q = GumbelSoftmax(log_alpha, temperature)
+        y, bar = q.run_log(gumbel), rng.standard_normal(log_alpha.shape[:-1])
+        want = oracles.exp_concrete(log_alpha, temperature, y)
+        label = {"equation": "eq. 6", "oracle": "textbook, longdouble", "scale": log_alpha.shape[-1]}
+        check(numpy.asarray(q.log_prob(y)), want, function=f"{NAME}.log_prob", **label)
+        by_z = numpy.asarray(q.log_prob_z(y))
+        scale = float(numpy.abs(y).sum())
+        check(by_z, want - y.sum(axis=-1), **{**label, "function": f"{NAME}.log_prob_z", "scale": scale})
+        bars, y_bar = q.log_prob_vjp(y, bar)
+        k = y.shape[-1]
+        p = oracles.exp_concrete_p(log_alpha, temperature, y)
+        books = (LONG(bar)[..., None] * (1 - k * p), LONG(bar)[..., None] * LONG(temperature) * (k * p - 1))
+
+        def traced(a, y, bar=bar, temperature=temperature):
+            return anp.sum(bar * GumbelSoftmax(a, temperature, validate=False).log_prob(y))
+
+        for i, (got, tape) in enumerate(
+            zip((bars["log_alpha"], y_bar), autograd_vjp(traced, log_alpha, y), strict=True)
+        ):
+            label = {"equation": "eq. 6", "function": f"{NAME}.log_prob_vjp"}
+            check(got, tape, oracle="autograd", **label)
+            check(got, books[i], oracle="textbook, longdouble", **label)
+        small = GumbelSoftmax(log_alpha.astype("f4"), temperature)
+        at, small_bar = y.astype("f4"), numpy.asarray(bar, "f4")
+        # tau y is a difference of numbers of the size of log_alpha - tau y, each with float32's rounding
+        tilted = small.log_alpha.astype("f8") - temperature * at.astype("f8")
+        size = 2.4e-7 * float(numpy.abs(tilted).max() + numpy.abs(small.log_alpha).max())
+        p = oracles.exp_concrete_p(small.log_alpha, temperature, at)
+        label = {"equation": "eq. 6", "function": f"{NAME}.log_prob_vjp", "oracle": "textbook, longdouble"}
+        want = small_bar[..., None] * (1 - k * p)
+        check(small.log_prob_vjp(at, small_bar)[0]["log_alpha"], want, 1e-4 + size, dtype="float32", **label)
+
+
+def test_densities_to_50_digits():
+    """1e-13 of the sizes of the terms, for log_prob (measure prod dz_k/z_k) and log_prob_z (Lebesgue)."""
+    worst = {"log_prob": 0.0, "log_prob_z": 0.0}
+    for rng, log_alpha, gumbel, temperature in _cases(500, 4, categories=(2, 3, 6)):
+        log_alpha, gumbel = (x.reshape(-1, x.shape[-1])[0] for x in (log_alpha, gumbel))
+        q = GumbelSoftmax(log_alpha, temperature)
+        y = q.run_log(gumbel)
+        a, at, tau = [mp.mpf(float(v)) for v in log_alpha], [mp.mpf(float(v)) for v in y], mp.mpf(temperature)
+        k = len(a)
+        # eq. 6: (K-1)! tau^{K-1} prod alpha_k z_k^{-tau-1} / (sum alpha_k z_k^{-tau})^K
+        total = mp.log(mp.fsum(mp.exp(b - tau * v) for b, v in zip(a, at, strict=True)))
+        terms = [mp.log(mp.factorial(k - 1)), (k - 1) * mp.log(tau), -k * total]
+        terms += [b - tau * v for b, v in zip(a, at, strict=True)]
+        for name, extra in (("log_prob", []), ("log_prob_z", [-v for v in at])):
+            size = max(1, mp.fsum(abs(t) for t in terms + extra))
+            error = abs(float(getattr(q, name)(y)) - mp.fsum(terms + extra)) / size
+            worst[name] = max(worst[name], float(error))
+    for name, error in worst.items():
+        ledger.record("eq. 6", f"{NAME}.{name}", "mpmath, 50 digits", error, "of the terms", 500)
+        assert error <= 1e-13
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("k", [2, 3])
+def test_densities_integrate_to_one(k, temperature):
+    """log_prob_z over dz_1..dz_{K-1}; log_prob over prod_k z_k^{-1} dz_1..dz_{K-1}, which is da."""
+    q = GumbelSoftmax(ALPHAS[k], temperature)
+    reach = numpy.full(k - 1, 34 / temperature)  # the density falls as e^{-tau |a|}
+    log_z, cell = log_ratio_grid(-reach, reach, {2: 1000, 3: 300}[k])
+    check_integral(integral(q.log_prob_z(log_z), log_z, cell), 1.0, equation="eq. 6", function=f"{NAME}.log_prob_z")
+    check_integral(float(numpy.exp(q.log_prob(log_z)).sum() * cell), 1.0, equation="eq. 6", function=f"{NAME}.log_prob")
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
+def test_samples_follow_their_density(temperature):
+    q = GumbelSoftmax(ALPHAS[2], temperature)
+    y = q.run_log(numpy.random.default_rng(5).gumbel(size=(100_000, 2)))
+    reach = 40 / temperature
+    label = {"equation": "eq. 6", "function": f"{NAME}.run_log"}
+    density_checks.check_samples(y[:, 0] - y[:, 1], q.log_prob_z, -reach, reach, **label)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0])
+def test_discretize_is_the_gumbel_max_trick(temperature):
+    rng = numpy.random.default_rng(6)
+    log_alpha = rng.standard_normal(6) + 3
+    q = GumbelSoftmax(log_alpha, temperature)
+    gumbel = rng.gumbel(size=(200_000, 6))
+    b = q.discretize(gumbel)
+    assert b.dtype == "f8" and set(numpy.unique(b)) == {0, 1} and numpy.all(b.sum(axis=-1) == 1)
+    assert numpy.array_equal(numpy.argmax(b, axis=-1), numpy.argmax(q.run_log(gumbel), axis=-1))
+    want = scipy.special.softmax(log_alpha)
+    assert numpy.allclose(q.log_probs(), numpy.log(want), rtol=1e-13)
+    label = {"equation": "eq. 5", "function": f"{NAME}.category", "oracle": "softmax(log_alpha)"}
+    density_checks.check_frequencies(q.category(gumbel), want, **label)
+
+
+def test_temperature_array_with_a_replica_axis():
+    rng = numpy.random.default_rng(7)
+    tau = numpy.array([0.01, 0.5, 20.0])[:, None, None]
+    log_alpha, gumbel, bar = rng.standard_normal((3, 3, 4, 5))
+    q = GumbelSoftmax(log_alpha, tau)
+    y, z_bar = q.run_log(gumbel), rng.standard_normal((3, 4, 5))
+    for r in range(3):
+        one = GumbelSoftmax(log_alpha[r], float(tau[r, 0, 0]))
+        assert numpy.array_equal(y[r], one.run_log(gumbel[r]))
+        assert numpy.allclose(q.log_prob(y)[r], one.log_prob(y[r]), rtol=1e-14)
+        assert numpy.array_equal(
+            q.sample_vjp(gumbel, z_bar)["log_alpha"][r], one.sample_vjp(gumbel[r], z_bar[r])["log_alpha"]
+        )
+        got, want = q.log_prob_vjp(y, bar[..., 0])[1], one.log_prob_vjp(y[r], bar[r, :, 0])[1]
+        assert numpy.array_equal(got[r], want)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_low_temperature_leaves_the_density_finite(dtype):
+    """Trap: log(z + 1e-20), or log z of an underflowed z, at the boundary."""
+    gumbel = numpy.random.default_rng(8).gumbel(size=(50, 4)).astype(dtype)
+    for temperature in (1e-3, 1e-6):
+        q = GumbelSoftmax(numpy.zeros((50, 4), dtype), temperature)
+        (z, saved), y = q.run(gumbel), q.run_log(gumbel)
+        assert numpy.any(z == 0) and z.dtype == y.dtype == dtype
+        for out in (
+            y,
+            q.log_prob(y),
+            q.log_prob_z(y),
+            q.pullback(saved, z)["log_alpha"],
+            q.log_prob_vjp(y, y[:, 0])[1],
+        ):
+            assert out.dtype == dtype and numpy.all(numpy.isfinite(out))
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, numpy.nan, numpy.inf])
+def test_bad_temperature(bad):
+    with pytest.raises(ValueError, match="temperature must be finite and greater than 0"):
+        GumbelSoftmax(numpy.zeros(3), bad)
