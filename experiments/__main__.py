@@ -14,7 +14,7 @@ from igr_ref.backend import device_namespace
 
 from . import data, plan, tables
 from .progress import Progress, clock
-from .store import read_json, write_json
+from .store import provenance, read_json, write_json
 from .tables import scores
 from .train import Interrupted, State, TrainingError
 from .train import run as run_config
@@ -82,6 +82,11 @@ def main(argv=None):
     fetch = command("data", data_command, "Find or download data sets, verify them, and say what they hold.")
     fetch.add_argument("names", nargs="*", default=["digits"], help=FIELD_HELP["dataset"])
     command("list", list_command, "List models, estimators, data sets, and the runs in --runs.")
+    compare = command("estimators", estimators_command, "Bias and variance of every gradient estimator, measured.")
+    compare.add_argument(
+        "--draws", type=int, default=20_000, help="gradient draws for each point (default %(default)s)"
+    )
+    compare.add_argument("--figure", default="figures/estimators.png", help="where to save (default %(default)s)")
     renew = command("report", report_command, "Regenerate README's tables from experiments/results.")
     renew.add_argument(
         "--check", action="store_true", help="change nothing; exit 1 if a table is not what the results give"
@@ -194,6 +199,30 @@ def list_command(args):
         done = (folder / "result.json").exists()
         state = "done" if done else "checkpoint" if (folder / "checkpoint.npz").exists() else "started"
         print(f"  {state:10}  {folder.name}")
+
+
+def estimators_command(args):
+    from . import estimators
+    from .plots import estimators as picture
+
+    print(
+        f"{args.draws} draws a point: about {max(1, round(args.draws / 20_000 * 2))} minutes on one core",
+        file=sys.stderr,
+    )
+    started = time.monotonic()
+    measured = estimators.measure(args.draws)
+    measured["seconds"] = round(time.monotonic() - started, 1)
+    measured["provenance"] = provenance()
+    path = picture.draw(measured, Path(args.figure))
+    write_json(Path(args.figure).with_suffix(".json"), measured)
+    header = ("estimator", "model", "temperature", "relative bias", "relative variance")
+    rows = [
+        (r["estimator"], estimators.LABELS[r["model"]], "any" if r["temperature"] is None else f"{r['temperature']:g}",
+         "—" if r["bias"] is None else f"{r['bias']:.3f} ± {r['standard_error']:.3f}", f"{r['variance']:.3g}")
+        for r in measured["rows"]
+    ]  # fmt: skip
+    print(tables.text(header, rows))
+    print(f"\n{path} and {path.with_suffix('.json')} written; {clock(measured['seconds'])}.")
 
 
 def report_command(args):

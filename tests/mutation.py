@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -12,8 +13,14 @@ import textwrap
 
 import igr_ref
 
-SUFFIXES = ("_grad", "_vjp", "_hvp")
-NAMES = {"vjp", "pullback", "pullback_y", "pullback_log", "jacobian", "inverse_jacobian", "log_det", "fluxes"}
+SUFFIXES = ("_grad", "_vjp", "_hvp", "_pullback", "_pushforward", "_gradient", "_gradients", "_and_grad")
+NAMES = {
+    *("vjp", "pullback", "pullback_y", "pushforward", "jacobian", "inverse_jacobian", "log_det", "fluxes"),
+    *("flow_log_prob", "score", "pull"),
+    # estimators: their result's gradients
+    *("reparameterization", "sticking_the_landing", "straight_through", "score_function", "controlled", "from_set"),
+    *("_igr", "_flow", "_gumbel_softmax", "elbo", "elbo_sl"),
+}
 
 
 def derivatives():
@@ -42,7 +49,8 @@ def _tree(function):
 def _is_trivial(function):
     """No arithmetic of its own: a body that raises, or only hands on to another function."""
     nodes = list(ast.walk(_tree(function)))
-    return any(isinstance(n, ast.Raise) for n in nodes[:6]) or not any(isinstance(n, (ast.BinOp, ast.UnaryOp)) for n in nodes)
+    raises = any(isinstance(node, ast.Raise) for node in nodes[:6])
+    return raises or not any(isinstance(node, (ast.BinOp, ast.UnaryOp)) for node in nodes)
 
 
 def _is_array_arithmetic(node):
@@ -54,10 +62,10 @@ def mutants(function):
     """(description, mutated function) for every mutant of `function`."""
     tree = _tree(function)
     for parent in ast.walk(tree):  # subscripts, shapes and keyword arguments are not formulas
+        shape = isinstance(parent, ast.Call) and getattr(parent.func, "attr", "") in ("reshape", "arange")
+        shape = shape or isinstance(parent, ast.keyword) or getattr(parent, "in_index", False)
         for child in ast.iter_child_nodes(parent):
-            child.in_index = getattr(parent, "in_index", False) or isinstance(parent, (ast.keyword,)) or (
-                isinstance(parent, ast.Subscript) and child is parent.slice
-            ) or (isinstance(parent, ast.Call) and getattr(parent.func, "attr", "") in ("reshape", "arange", "range"))
+            child.in_index = shape or (isinstance(parent, ast.Subscript) and child is parent.slice)
     for index, node in enumerate(ast.walk(tree)):
         if isinstance(node, ast.Return) and node.value is not None:
             for change in ("-1.0", "1.001"):
@@ -88,6 +96,8 @@ def scale(value, factor):
         return None
     if isinstance(value, dict):
         return {name: scale(item, factor) for name, item in value.items()}
+    if dataclasses.is_dataclass(value):  # an Estimate: its gradients
+        return dataclasses.replace(value, grads=scale(value.grads, factor))
     if isinstance(value, (tuple, list)):
         return type(value)(scale(item, factor) for item in value)
     return value * factor
