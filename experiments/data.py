@@ -35,37 +35,49 @@ class Source:
 # IDX files by the SHA-256 of their uncompressed content, Omniglot's archives by their published MD5.
 SOURCES = {
     "mnist": Source(
-        {"train-images-idx3-ubyte.gz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-         "t10k-images-idx3-ubyte.gz": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"},
-        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")),
+        {
+            "train-images-idx3-ubyte.gz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "t10k-images-idx3-ubyte.gz": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        },
+        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
+    ),
     "fmnist": Source(
-        {"train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-         "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"},
-        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",)),
+        {
+            "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        },
+        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+    ),
     "omniglot": Source(
-        {"images_background.zip": "68d2efa1b9178cc56df9314c21c6e718",
-         "images_evaluation.zip": "6b91aef0f799c5bb55b94e3f2daec811"},
-        ("https://raw.githubusercontent.com/brendenlake/omniglot/master/python/",)),
+        {
+            "images_background.zip": "68d2efa1b9178cc56df9314c21c6e718",
+            "images_evaluation.zip": "6b91aef0f799c5bb55b94e3f2daec811",
+        },
+        ("https://raw.githubusercontent.com/brendenlake/omniglot/master/python/",),
+    ),
     "omniglot_small": Source(
-        {"images_background_small1.zip": "e704a628b5459e08445c13499850abc4",
-         "images_background_small2.zip": "b75a71a51d3b13f821f212756fe481fd"},
-        ("https://raw.githubusercontent.com/brendenlake/omniglot/master/python/",)),
+        {
+            "images_background_small1.zip": "e704a628b5459e08445c13499850abc4",
+            "images_background_small2.zip": "b75a71a51d3b13f821f212756fe481fd",
+        },
+        ("https://raw.githubusercontent.com/brendenlake/omniglot/master/python/",),
+    ),
 }
 N_VALIDATION = {"digits": 287, "mnist": 10_000, "fmnist": 10_000, "omniglot": 2_345}
 DIGITS = Path(__file__).parent / "assets" / "digits.npz"
 DIGITS_SHA256 = "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3"
 N_DIGITS_TRAIN = 1_437
 N_EVALUATION_TRAIN = 5_065  # of Omniglot's evaluation set; its other 8,115 drawings are the test set
-N_DRAWERS_TRAIN = 16        # omniglot_small: of each character's 20 drawings, those that train
+N_DRAWERS_TRAIN = 16  # omniglot_small: of each character's 20 drawings, those that train
 NOTES = {
     "digits": "UCI optical digits (8 x 8, test part as shipped by scikit-learn), 1 if value/16 >= .5.",
     "mnist": "MNIST, 1 if pixel/255 >= .5.",
     "fmnist": "Fashion-MNIST, grey levels pixel/255.",
     "omniglot": "Omniglot, resized to 28 x 28, ink 0 on paper 1",
     "omniglot_small": "Omniglot (small), a stand-in: the 4,840 drawings of the authors' two reduced "
-                      "background sets, resized to 28 x 28, ink 0 on paper 1",
+    "background sets, resized to 28 x 28, ink 0 on paper 1",
     "omniglot_strokes": "Omniglot (strokes), a stand-in: pen strokes drawn at 28 x 28, ink 1 on paper 0; "
-                        "not comparable with published Omniglot numbers.",
+    "not comparable with published Omniglot numbers.",
 }
 
 
@@ -102,16 +114,19 @@ class Dataset:
             array = np.ascontiguousarray(getattr(self, key)).view()
             pixels = self.image_shape[0] * self.image_shape[1]
             if array.dtype != np.uint8 or array.ndim != 2 or array.shape[1] != pixels or array.size == 0:
-                raise DataError(f"{self.name}: {key} must be uint8 (n, {pixels}), not empty; "
-                                f"got {array.dtype} {array.shape}")
+                raise DataError(
+                    f"{self.name}: {key} must be uint8 (n, {pixels}), not empty; got {array.dtype} {array.shape}"
+                )
             if self.binary and array.max() > 1:
                 raise DataError(f"{self.name}: {key} must be 0/1 when binary, but holds {array.max()}")
             array.flags.writeable = False
             digest.update(array)
             object.__setattr__(self, key, array)
         if not 0 <= self.n_validation < len(self.train):
-            raise DataError(f"{self.name}: n_validation must be at least 0 and less than the "
-                            f"{len(self.train)} training images, got {self.n_validation}")
+            raise DataError(
+                f"{self.name}: n_validation must be at least 0 and less than the "
+                f"{len(self.train)} training images, got {self.n_validation}"
+            )
         decoder = self.decoder or ("bernoulli" if self.binary else "gaussian")
         if decoder not in ("bernoulli", "gaussian"):
             raise DataError(f"{self.name}: decoder must be 'bernoulli' or 'gaussian', got {decoder!r}")
@@ -128,7 +143,7 @@ class Dataset:
             return self.train, None, self.test
         if self.n_validation == 0:
             raise DataError(f"{self.name}: n_validation is 0, so no images can be held out for validation")
-        return self.train[:-self.n_validation], self.train[-self.n_validation:], self.test
+        return self.train[: -self.n_validation], self.train[-self.n_validation :], self.test
 
     def floats(self, images, dtype=np.float32):
         """Rows of train or test, uint8 (..., P), as the network's input in [0, 1]: level/255, or 0/1."""
@@ -147,8 +162,10 @@ def load(name, data_dir=None, progress=True, grey=False):
     damaged files; a user's file of another form.
     """
     if grey and name not in ("omniglot", "omniglot_small"):
-        raise DataError(f"grey=True applies to omniglot and omniglot_small, got {str(name)!r} (fmnist is "
-                        "always grey; a user's .npz asks for it by an array `binary` that is False)")
+        raise DataError(
+            f"grey=True applies to omniglot and omniglot_small, got {str(name)!r} (fmnist is "
+            "always grey; a user's .npz asks for it by an array `binary` that is False)"
+        )
     folder = data_dir or os.environ.get("IGR_DATA_DIR") or None
     folder = Path(folder).expanduser() if folder else None
     if name == "digits":
@@ -173,6 +190,7 @@ def cache_folder():
 
 
 # ---------------------------------------------------------------- the sets
+
 
 def _threshold(levels):
     """1 where level / 255 >= .5, that is where the whole number is 128 or more."""
@@ -259,6 +277,7 @@ def _split_omniglot_small(small1, small2):
     The two archives share their Greek and Latin alphabets; each drawing is taken once. The order is by drawer
     and then by path, so that the validation images, the last in training, are again of every alphabet.
     """
+
     def drawer(path):  # "Greek/character01/0394_07.png" -> 7
         return int(Path(path).stem.rpartition("_")[2])
 
@@ -290,6 +309,7 @@ def _user_set(path, folder):
 
 # ---------------------------------------------------------------- finding the files
 
+
 def _obtain(name, file, folder, check, progress):
     """The path of one of a set's files: in the data folder, in the cache, or downloaded into the cache.
 
@@ -307,14 +327,22 @@ def _obtain(name, file, folder, check, progress):
     try:
         download([address + file for address in addresses], cache / file, check, progress)
     except DataError as error:
-        raise DataError("\n".join([
-            f"{name}: {file} was not found and could not be downloaded.",
-            "Looked in", *(f"  {place}{'' if place.is_dir() else ' (no such folder)'}" for place in folders),
-            "Tried", str(error),
-            "To go on without a network, put these files", *(f"  {each}" for each in SOURCES[name].files),
-            "from", *(f"  {address}" for address in addresses),
-            f"into {cache}, or the folder that data_dir or IGR_DATA_DIR names (or its subfolder {name}).",
-        ])) from error
+        raise DataError(
+            "\n".join(
+                [
+                    f"{name}: {file} was not found and could not be downloaded.",
+                    "Looked in",
+                    *(f"  {place}{'' if place.is_dir() else ' (no such folder)'}" for place in folders),
+                    "Tried",
+                    str(error),
+                    "To go on without a network, put these files",
+                    *(f"  {each}" for each in SOURCES[name].files),
+                    "from",
+                    *(f"  {address}" for address in addresses),
+                    f"into {cache}, or the folder that data_dir or IGR_DATA_DIR names (or its subfolder {name}).",
+                ]
+            )
+        ) from error
     return cache / file
 
 

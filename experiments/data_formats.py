@@ -30,6 +30,7 @@ class DataError(ValueError):
 
 # ---------------------------------------------------------------- IDX (MNIST, Fashion-MNIST)
 
+
 def read_idx(path, sha256=None):
     """Images of an IDX file, plain or gzip-compressed (told apart by content): uint8 (n, height, width).
 
@@ -45,20 +46,27 @@ def read_idx(path, sha256=None):
 
     # Header: two zero bytes, 8 for uint8, 3 for the number of dimensions; then three big-endian uint32 sizes.
     if payload[:4] != b"\x00\x00\x08\x03":
-        raise DataError(f"{path} is damaged or no IDX file of images: it starts with bytes "
-                        f"{payload[:4].hex(' ') or '(none)'}, wanted 00 00 08 03 (or its gzip). {REPAIR}")
-    shape = tuple(int.from_bytes(payload[i:i + 4], "big") for i in (4, 8, 12))
+        raise DataError(
+            f"{path} is damaged or no IDX file of images: it starts with bytes "
+            f"{payload[:4].hex(' ') or '(none)'}, wanted 00 00 08 03 (or its gzip). {REPAIR}"
+        )
+    shape = tuple(int.from_bytes(payload[i : i + 4], "big") for i in (4, 8, 12))
     if len(payload) != 16 + math.prod(shape):
-        raise DataError(f"{path} is damaged: its header says {shape[0]} images of {shape[1]} x {shape[2]}, "
-                        f"so {16 + math.prod(shape)} bytes were wanted; it holds {len(payload)}. {REPAIR}")
+        raise DataError(
+            f"{path} is damaged: its header says {shape[0]} images of {shape[1]} x {shape[2]}, "
+            f"so {16 + math.prod(shape)} bytes were wanted; it holds {len(payload)}. {REPAIR}"
+        )
     got = hashlib.sha256(payload).hexdigest()
     if sha256 is not None and got != sha256:
-        raise DataError(f"{path} is damaged or another file of that name: its uncompressed SHA-256 is {got}, "
-                        f"wanted {sha256}. {REPAIR}")
+        raise DataError(
+            f"{path} is damaged or another file of that name: its uncompressed SHA-256 is {got}, "
+            f"wanted {sha256}. {REPAIR}"
+        )
     return np.frombuffer(payload, np.uint8, offset=16).reshape(shape)
 
 
 # ---------------------------------------------------------------- Omniglot's zip archives
+
 
 def check_md5(path, md5):
     """Raise DataError unless the file at `path` has this MD5 (what Omniglot's authors publish)."""
@@ -68,8 +76,7 @@ def check_md5(path, md5):
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error})") from error
     if got != md5:
-        raise DataError(f"{path} is damaged or another file of that name: its MD5 is {got}, "
-                        f"wanted {md5}. {REPAIR}")
+        raise DataError(f"{path} is damaged or another file of that name: its MD5 is {got}, wanted {md5}. {REPAIR}")
 
 
 def read_drawings(path, size=(28, 28), progress=True):
@@ -83,8 +90,11 @@ def read_drawings(path, size=(28, 28), progress=True):
 
     try:
         with zipfile.ZipFile(path) as archive:
-            members = sorted(member for member in archive.namelist()
-                             if member.endswith(".png") and not member.startswith("__MACOSX/"))
+            members = sorted(
+                member
+                for member in archive.namelist()
+                if member.endswith(".png") and not member.startswith("__MACOSX/")
+            )
             if not members:
                 raise DataError(f"{path} holds no .png files; wanted alphabet/character/drawing.png")
             small = {}
@@ -108,6 +118,7 @@ def resize_bilinear(images, height, width):
     Output row i looks at s = (i + 1/2) h / height - 1/2 of the input, moved to the edge when outside, and
     mixes the two rows beside s, whatever the reduction (no antialiasing), as does tf.image.resize by default.
     """
+
     def neighbours(n_in, n_out):
         at = np.clip((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5, 0, n_in - 1)
         low = np.floor(at).astype(int)
@@ -120,6 +131,7 @@ def resize_bilinear(images, height, width):
 
 
 # ---------------------------------------------------------------- users' .npz files
+
 
 def read_npz(path):
     """A user's file as {"train": uint8 (n, ...), "test": uint8 (m, ...), "binary": bool, "note": str}.
@@ -138,13 +150,14 @@ def read_npz(path):
         raise DataError(f"{path} cannot be read as an .npz file ({error})") from error
     missing = [key for key in ("train", "test") if key not in found]
     if missing:
-        raise DataError(f"{path} has no array named {' or '.join(missing)}; "
-                        f"it holds {', '.join(names) or 'nothing'}")
+        raise DataError(f"{path} has no array named {' or '.join(missing)}; it holds {', '.join(names) or 'nothing'}")
 
     images = {key: _checked_pixels(path, key, found[key]) for key in ("train", "test")}
     if images["train"].shape[1:] != images["test"].shape[1:]:
-        raise DataError(f"{path}: train and test must hold images of one size; "
-                        f"got {images['train'].shape[1:]} and {images['test'].shape[1:]}")
+        raise DataError(
+            f"{path}: train and test must hold images of one size; "
+            f"got {images['train'].shape[1:]} and {images['test'].shape[1:]}"
+        )
     binary, note = found.get("binary", np.True_), found.get("note", np.str_(""))
     if not (isinstance(binary, np.ndarray | np.generic) and binary.shape == () and binary.dtype == bool):
         raise DataError(f"{path}: `binary` must be a single bool, got {binary!r}")
@@ -159,18 +172,18 @@ def _checked_pixels(path, key, array):
     """The array itself, or DataError for a wrong dtype, shape or range."""
     where = f"{path}: array `{key}`"
     if not (isinstance(array, np.ndarray) and (array.dtype in (np.uint8, bool) or array.dtype.kind == "f")):
-        raise DataError(f"{where} has dtype {getattr(array, 'dtype', type(array).__name__)}; "
-                        "wanted uint8 (0..255), bool, or float in [0, 1]")
+        raise DataError(
+            f"{where} has dtype {getattr(array, 'dtype', type(array).__name__)}; "
+            "wanted uint8 (0..255), bool, or float in [0, 1]"
+        )
     if array.ndim not in (2, 3) or array.size == 0:
-        raise DataError(f"{where} has shape {array.shape}; "
-                        "wanted (n, pixels) or (n, height, width), not empty")
+        raise DataError(f"{where} has shape {array.shape}; wanted (n, pixels) or (n, height, width), not empty")
     if array.dtype.kind == "f":
         low, high = array.min(), array.max()  # NaN if there is one
         if np.isnan(low):
             raise DataError(f"{where} holds {np.isnan(array).sum()} NaN; wanted floats in [0, 1]")
         if low < 0 or high > 1:
-            raise DataError(f"{where} ranges from {low:g} to {high:g}; "
-                            "wanted floats in [0, 1], or uint8 0..255")
+            raise DataError(f"{where} ranges from {low:g} to {high:g}; wanted floats in [0, 1], or uint8 0..255")
     return array
 
 
@@ -182,6 +195,7 @@ def _levels(array, zero_one):
 
 
 # ---------------------------------------------------------------- writing and downloading
+
 
 @contextlib.contextmanager
 def atomic(path):

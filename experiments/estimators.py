@@ -142,7 +142,8 @@ def measure(draws=20_000, temperatures=TEMPERATURES, seed=0):
                 se = math.sqrt(variance.sum() / draws)
                 rows.append({
                     "model": model, "estimator": name, "temperature": None if name in FREE else temperature,
-                    "bias": None if name in WITH_KL else float(numpy.linalg.norm(error) / size), "standard_error": float(se / size),
+                    "bias": None if name in WITH_KL else float(numpy.linalg.norm(error) / size),
+                    "standard_error": float(se / size),
                     "variance": float(variance.sum() / size**2),
                 })  # fmt: skip
     return {"draws": draws, "seed": seed, "rows": rows}

@@ -130,7 +130,59 @@ class RunConfig(Config):
         return (data, self.architecture, self.model, self.estimator, f"tau{self.temperature:g}", f"seed{self.seed}")
 
 
-KINDS = {config.kind: config for config in (RunConfig,)}
+TARGETS = {
+    "poisson": "Poisson(50)",
+    "binomial": "Binomial(12, .3)",
+    "discrete": "10 weights",
+    "negative_binomial": "NB(50, .6)",
+}
+
+
+@dataclass(frozen=True)
+class ApproximationConfig(Config):
+    """Fitting a relaxation to a given discrete law by eq. 14 (Figures 1, 3-8; EXPERIMENTS 10).
+
+    model         "igr_sb_infinite" (n_categories - 1 sticks at most, truncated at rho), "igr_sb", "igr_i" or "gs"
+    n_categories  K; a target's tail beyond it is cut off and not renormalised (AUDIT 38)
+    objective     "moments"; "kl_as_published" is the official code's for Gumbel-Softmax (AUDIT 19)
+    law_draws     draws of the recovered law where it is simulated (igr_sb_infinite)
+    """
+
+    kind = "approximation"
+    target: str = "poisson"
+    model: str = "igr_sb_infinite"
+    n_categories: int = 200
+    temperature: float = 0.01
+    samples: int = 10_000
+    steps: int = 1000
+    learning_rate: float = 0.01
+    objective: str = "moments"
+    rho: float = 0.9
+    percentile: float = 70.0
+    dtype: str = "float32"
+    seed: int = PAPER_SEEDS[0]
+    law_draws: int = 1_000_000
+
+    def __post_init__(self):
+        self._require_choice(
+            target=TARGETS, model=("igr_sb_infinite", "igr_sb", "igr_i", "gs"), dtype=("float32", "float64"),
+            objective=("moments", "as_printed", "kl_as_published"),
+        )  # fmt: skip
+        self._require_count("samples", "steps", "law_draws")
+        self._require_count("n_categories", least=3)
+        self._require_count("seed", least=0)
+        self._require_positive("temperature", "learning_rate", "rho", "percentile")
+
+    @property
+    def label(self):
+        names = {"igr_sb_infinite": "IGR-SB", "igr_sb": "IGR-SB", "igr_i": "IGR-I", "gs": f"GS, K={self.n_categories}"}
+        return names[self.model]
+
+    def _parts(self):
+        return (self.target, self.model, f"K{self.n_categories}", f"steps{self.steps}", f"seed{self.seed}")
+
+
+KINDS = {config.kind: config for config in (RunConfig, ApproximationConfig)}
 
 
 def from_dict(fields):

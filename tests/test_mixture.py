@@ -310,11 +310,12 @@ def test_elbo_gradients_against_autograd_and_finite_differences(kind):
         s, b = int(rng.integers(1, 3)), int(rng.integers(1, 4))
         o, decoder, means = outputs(rng, (b,), k, d), Decoder(rng, d), prior_means(rng, k, d)
         eps = draws(kind, rng, (s, b), k, d)
-        grads = elbo(posterior(kind, o, means), eps, decoder).grads
+        c = 1.0 if seed % 3 else 0.6
+        grads = elbo(posterior(kind, o, means, concentration=c), eps, decoder).grads
         assert all(grads[name].shape[:2] == (s, b) for name in names(kind))
 
-        def value(*o, eps=eps, decoder=decoder, means=means):
-            return anp.sum(elbo(posterior(kind, o, means), eps, decoder).loss)
+        def value(*o, eps=eps, decoder=decoder, means=means, c=c):
+            return anp.sum(elbo(posterior(kind, o, means, concentration=c), eps, decoder).loss)
 
         common = {"equation": EQUATION, "function": f"{OBJECTIVE}.elbo"}
         if seed % 5 == 0:
@@ -336,8 +337,8 @@ def test_elbo_gradients_against_autograd_and_finite_differences(kind):
         gradcheck.check(got, want, 1e-6, oracle="central differences", scale=float(size), **common)
 
 
-def sampled(kind, o, frozen, eps, means, decoder, kept=None):
-    return exact.mixture_loss(kind, o, frozen, eps, means, decoder.value, kept=kept)
+def sampled(kind, o, frozen, eps, means, decoder, kept=None, concentration=1.0):
+    return exact.mixture_loss(kind, o, frozen, eps, means, decoder.value, concentration, kept)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -352,14 +353,15 @@ def test_sl_gradients_are_the_path_alone(kind):
         eps = draws(kind, rng, (s, b), k, d)
         if kind == "kumaraswamy":  # the textbook's 1 - v loses digits at the ends, hence these and the tolerances below
             eps = (0.02 + 0.96 * eps[0], eps[1])
-        estimate = elbo_sl(posterior(kind, o, means), eps, decoder)
+        c = (1.0, 2.5)[seed % 2]
+        estimate = elbo_sl(posterior(kind, o, means, concentration=c), eps, decoder)
         gradcheck.check(
-            estimate.loss, sampled(kind, o, o, eps, means, decoder), 1e-10, equation=EQUATION,
+            estimate.loss, sampled(kind, o, o, eps, means, decoder, concentration=c), 1e-10, equation=EQUATION,
             function=f"{OBJECTIVE}.elbo_sl", oracle="textbook form", scale=1.0,
         )  # fmt: skip
 
-        def path(*free, o=o, eps=eps, means=means, decoder=decoder):
-            return anp.sum(sampled(kind, free, o, eps, means, decoder))
+        def path(*free, o=o, eps=eps, means=means, decoder=decoder, c=c):
+            return anp.sum(sampled(kind, free, o, eps, means, decoder, concentration=c))
 
         wants = gradcheck.autograd_vjp(path, *o)
         common = {"equation": "sticking the landing, mixture", "function": f"{OBJECTIVE}.elbo_sl"}
@@ -371,8 +373,8 @@ def test_sl_gradients_are_the_path_alone(kind):
             z = o[2] + numpy.exp(o[3] / 2) * eps[1]
             pi = exact.mixing_weights(exact.stick(kind, o[0], o[1], eps[0]))
 
-            def full(*free, eps=eps, means=means, decoder=decoder):
-                return anp.sum(elbo_sl(posterior(kind, free, means), eps, decoder).loss)
+            def full(*free, eps=eps, means=means, decoder=decoder, c=c):
+                return anp.sum(elbo_sl(posterior(kind, free, means, concentration=c), eps, decoder).loss)
 
             def score(*free, z=z, pi=pi, point=point):
                 log_q = anp.sum(pi * exact.log_normal(z, free[2], anp.exp(free[3])))
@@ -392,7 +394,7 @@ def test_sl_is_unbiased(kind, k):
         rng = rng_of(64, seed, k)
         o, decoder, means = outputs(rng, (1,), k, 1, 0.3), Decoder(rng, 1), prior_means(rng, k, 1)
         grid, weight = nodes(kind, k)
-        q = posterior(kind, o, means)
+        q = posterior(kind, o, means, concentration=(1.0, 3.0)[seed % 2])
         plain, path = (objective(q, grid, decoder).grads for objective in (elbo, elbo_sl))
         for name in names(kind):
             mean = [numpy.tensordot(weight, grads[name], 1) for grads in (plain, path)]
@@ -509,7 +511,8 @@ def test_importance_weights_average_to_the_likelihood(kind, k):
             o[1] = o[1] + 0.6
         grid, weight = nodes(kind, k)
         for concentration in (1.0, 2.0):
-            q = posterior(kind, o, means, concentration=concentration, rho=0.5 if kind == "logit_normal" else None)
+            q = posterior(kind, o, means, concentration=concentration, rho=0.3, percentile=1)
+            assert q.kept(q.sticks.logs(q.sticks.run(grid[0])[0])[1]).max() == 1
             log_w = importance_log_weights(q, grid, decoder)
             want = exact.exact_log_likelihood(means[:, 0], decoder.scalar, concentration)
             gradcheck.check(
