@@ -57,7 +57,7 @@ def test_sample_pullback(kind):
 
 @pytest.mark.parametrize("kind", BUILD)
 def test_sample_pullback_in_float32(kind):
-    """Against the textbook at the float32 sample y. For IGR-I the rounding of y/tau changes z, relatively, by as much."""
+    """Against the textbook at the float32 sample y. For IGR-I the rounding of y/tau is a relative change of z."""
     label = {"equation": "eq. 11", "function": f"distributions.{kind.lower().replace('-', '_')}.sample_vjp"}
     for rng, *arrays, temperature, delta in _cases(1000, 2, categories=(2, 3, 10, 100)):
         mu, log_sigma, eps = (x.astype("f4") for x in arrays)

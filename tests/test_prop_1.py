@@ -85,7 +85,12 @@ def test_log_determinant_at_the_boundary_and_at_low_temperature_is_finite(dtype)
         y = numpy.array([[5.0, -3.0], [-4.0, -9.0], [0.0, 0.0]], dtype)
         assert numpy.any(g.forward(y) == 0)
         assert numpy.all(numpy.isfinite(g.log_det(y))) and numpy.all(numpy.isfinite(g.log_forward(y)))
-        assert g.log_det(y).dtype == dtype
+        # the value too, and not the logarithm of a floor such as 1e-20
+        logits = numpy.concatenate([y, numpy.zeros_like(y[:, :1])], axis=-1).astype("f8") / tau
+        want = logits - numpy.logaddexp.reduce(logits, axis=-1, keepdims=True)
+        assert numpy.allclose(g.log_forward(y), want, rtol=1e-5)
+        assert numpy.allclose(g.log_det(y), want.sum(axis=-1) - 2 * numpy.log(tau), rtol=1e-5)
+        assert g.log_det(y).dtype == g.log_forward(y).dtype == dtype
 
 
 @pytest.mark.parametrize("bad", [0, 0.0, -1.0, numpy.nan, numpy.inf, -numpy.inf, numpy.float32(0)])

@@ -34,9 +34,10 @@ def table(n):
     """(n, 4 CELLS n): values at the points -> coefficients of 1, t, t^2, t^3 in each cell, t in [0, 1]."""
     cells = CELLS * n
     ends = numpy.linspace(-1, 1, cells + 1)
-    value = chebyshev.chebvander(ends, n - 1) @ coefficients(n)
-    lower = numpy.stack([chebyshev.chebval(ends, chebyshev.chebder(row)) for row in numpy.eye(n)], axis=-1)
-    slope = (lower @ coefficients(n)) * (2 / cells)  # by t
+    at_ends = chebyshev.chebvander(ends, n - 1)
+    derivative = numpy.stack([chebyshev.chebder(row) for row in numpy.eye(n)], axis=-1)  # of coefficients, (n-1, n)
+    value = at_ends @ coefficients(n)
+    slope = at_ends[:, :-1] @ (derivative @ coefficients(n)) * (2 / cells)  # by t
     f, g, df, dg = value[:-1], value[1:], slope[:-1], slope[1:]
     cubic = numpy.stack([f, df, 3 * (g - f) - 2 * df - dg, 2 * (f - g) + df + dg], axis=1)
     return numpy.ascontiguousarray(numpy.reshape(cubic, (4 * cells, n)).T)

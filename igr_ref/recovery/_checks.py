@@ -6,6 +6,7 @@ from ..backend import namespace
 
 
 def double(mu, sigma):
+    """(xp, mu, sigma): checked, in float64 and broadcast together. ValueError says what is wrong."""
     xp, _ = namespace(mu, sigma)
     mu64, sigma64 = mu.astype(xp.float64), sigma.astype(xp.float64)
     if not bool(xp.all(xp.isfinite(mu64))):
@@ -13,12 +14,12 @@ def double(mu, sigma):
     if not bool(xp.all(xp.isfinite(sigma64) & (sigma64 > 0))):
         raise ValueError("sigma must be finite and greater than 0 (it is a standard deviation)")
     try:
-        mu64, sigma64 = xp.broadcast_arrays(mu64, sigma64)
+        shape = xp.broadcast_shapes(mu.shape, sigma.shape)
     except ValueError as error:
         raise ValueError(f"mu and sigma do not broadcast together: shapes {mu.shape} and {sigma.shape}") from error
-    if mu64.ndim == 0 or mu64.shape[-1] == 0:
+    if len(shape) == 0 or shape[-1] == 0:
         raise ValueError(f"mu needs a category axis of length 1 or more, got shape {mu.shape}")
-    return xp, mu64, sigma64
+    return xp, xp.broadcast_to(mu64, shape), xp.broadcast_to(sigma64, shape)
 
 
 def with_cotangent(p_bar, mu, sigma):

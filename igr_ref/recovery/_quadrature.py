@@ -1,6 +1,6 @@
 """Composite Gauss-Legendre rules for many integrals at once: each its own number of panels, in one rectangular array.
 
-    int f = sum_p sum_q half_p w_q f(middle_p + half_p x_q),   x, w the rule on [-1, 1];  exact for degree < 2 nodes.
+int f = sum_p sum_q half_p w_q f(middle_p + half_p x_q), with x, w the rule on [-1, 1]: exact for degrees below 2 nodes.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def _last_legendre(n):
 
 
 class Intervals:
-    """The interval of v for each stick in turn: between the ends that s_i can reach, and what later sticks can exceed."""
+    """The interval of v for each stick in turn: what s_i can reach, up to what later sticks can exceed."""
 
     def __init__(self, mu, sigma, remainder):
         xp, _ = namespace(mu)
@@ -155,7 +155,9 @@ class Intervals:
             self.s_high = xp.maximum(self.s_high + softplus(last), last)
         end = math.exp(-TOP)
         high = xp.minimum(self.later[i], -inverse_softplus(xp.maximum(-self.s_high, end)))
-        return xp.minimum(-inverse_softplus(xp.maximum(-self.s_low, end)), high - 1), high
+        low = -inverse_softplus(xp.maximum(-self.s_low, end))
+        # no later stick can exceed what s_i already is: any interval will do
+        return xp.where(low < high, low, high - 1), high
 
     def tighten(self, v, G):
         """Take out the parts of the interval where G at the ascending v (L, n) is 0 or 1: s_{i+1} > s_i > them."""

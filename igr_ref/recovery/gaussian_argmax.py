@@ -60,12 +60,18 @@ def _log_factors(t, mu, sigma):
 # ---- probabilities -----------------------------------------------------------------------------------------------
 
 
+def integrate(mu, sigma, t, weight):
+    """P_k, k < K (..., K-1), with the points and weights of `grid`."""
+    xp, _ = namespace(mu)
+    _, log_phi, log_Phi = _log_factors(t, mu, sigma)
+    integrand = xp.exp(log_phi + xp.sum(log_Phi, axis=-2, keepdims=True) - log_Phi)
+    return xp.sum(integrand * weight[..., None, :], axis=-1)
+
+
 def _log_probs(mu, sigma, nodes, accuracy):
     xp, _ = namespace(mu)
     t, weight, _ = grid(mu, sigma, nodes)
-    _, log_phi, log_Phi = _log_factors(t, mu, sigma)
-    integrand = xp.exp(log_phi + xp.sum(log_Phi, axis=-2, keepdims=True) - log_Phi)
-    head = xp.sum(integrand * weight[..., None, :], axis=-1)
+    head = integrate(mu, sigma, t, weight)
     positive = head > 0
     log_head = xp.where(positive, xp.log(xp.where(positive, head, 1)), -xp.inf)
     if accuracy == "relative":
@@ -177,7 +183,7 @@ def _in_chunks(function, mu, sigma, nodes, *more):
     """function over the leading axes in pieces, so that temporaries (K-1, T) a law stay bounded."""
     xp, _ = namespace(mu)
     lead, k = mu.shape[:-1], mu.shape[-1]
-    size = max(1, CHUNK // (k * 4 * (k + 1) ** 0.5 * nodes).__ceil__())  # about 4 sqrt(K) panels a law
+    size = max(1, int(CHUNK / (k * 4 * (k + 1) ** 0.5 * nodes)))  # about 4 sqrt(K) panels a law
     flat = [xp.reshape(array, (-1, array.shape[-1])) for array in (mu, sigma, *more)]
     if flat[0].shape[0] <= size:
         out = function(*flat)
