@@ -68,8 +68,16 @@ def logsumexp(x, axis=-1, keepdims=False):
     """log sum_k e^{x_k} along `axis`, with the maximum taken out first."""
     xp, _ = namespace(x)
     top = xp.max(x, axis=axis, keepdims=True)
-    out = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
+    out = top + _log_sum(x - top, axis)
     return out if keepdims else xp.squeeze(out, axis=axis)
+
+
+def _log_sum(shifted, axis):
+    """log sum_k e^{shifted_k}, max shifted = 0: log1p of all terms but one that is 1, so that e^-40 is not lost."""
+    xp, _ = namespace(shifted)
+    e, top = xp.exp(shifted), shifted == 0
+    ones = xp.sum(xp.where(top, e, 0), axis=axis, keepdims=True)  # how many tie
+    return xp.log1p(xp.sum(xp.where(top, 0, e), axis=axis, keepdims=True) + (ones - 1))
 
 
 def logsumexp_grad(x, axis=-1):
@@ -81,7 +89,7 @@ def log_softmax(x, axis=-1):
     """x - logsumexp(x), shifted first so that a large common offset costs no digits."""
     xp, _ = namespace(x)
     shifted = x - xp.max(x, axis=axis, keepdims=True)
-    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
+    return shifted - _log_sum(shifted, axis)
 
 
 def log_softmax_vjp(log_z, l_bar):

@@ -4,8 +4,8 @@
 
 eq. 14 as printed, E||z - p_0||^2 = tr Var(z) + ||E z - p_0||^2, is minimised by a constant z = p_0 (sigma -> 0), which
 is no relaxation of anything (AUDIT 10): "moment matching", as the text says and the code does, is the first form. Two
-others are kept for comparison: "as_printed", and "kl_as_published", KL(z_mean || p_0), which the official code minimises
-for the Gumbel-Softmax of Figure 1 (AUDIT 19), with the cotangent (log(z_mean/p_0) + 1)/M.
+others are kept for comparison: "as_printed", and "kl_as_published", KL(z_mean || p_0), which the official code uses for
+the Gumbel-Softmax of Figure 1 (AUDIT 19), with the cotangent (log(z_mean/p_0) + 1)/M.
 """
 
 from __future__ import annotations

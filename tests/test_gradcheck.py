@@ -93,7 +93,8 @@ def test_tolerance_and_scale_are_applied():
             check(got, want, dtype=dtype, **LABELS)
     # below the scale, differences count as absolute; above it, the scale must make no difference
     assert norm_relative(numpy.array([2e-20]), numpy.array([1e-20])) == 1
-    assert norm_relative(numpy.array([2e-20]), numpy.array([1e-20]), scale=1e-5) == pytest.approx(1e-15, rel=1e-12, abs=0)
+    found = norm_relative(numpy.array([2e-20]), numpy.array([1e-20]), scale=1e-5)
+    assert found == pytest.approx(1e-15, rel=1e-12, abs=0)
     assert norm_relative(numpy.array([1.001]), numpy.array([1.0]), scale=1e-5) == pytest.approx(1e-3)
     with pytest.raises(AssertionError, match="error"):
         check(want * 1.001, want, scale=1e-5, **LABELS)

@@ -8,7 +8,7 @@ import pytest
 from igr_ref import SoftmaxPlusPlus, h
 
 from . import oracles
-from .gradcheck import configurations
+from .gradcheck import check, configurations
 
 DELTAS = (1.0, 0.1, 10.0)
 
@@ -33,8 +33,10 @@ def test_h_is_the_limit_for_every_delta():
         for delta in (1.0, 0.1, 10.0, 1e-6):
             # every other logit is 800 below the winner's, and e^-800 = 0
             g = SoftmaxPlusPlus(margin / (800 + abs(numpy.log(delta))), delta)
-            assert numpy.array_equal(g.forward(y), want)
-            assert numpy.array_equal(g.discretize(y), want) and numpy.array_equal(h(y), want)
+            label = {"equation": "eq. 20", "oracle": "in words", "tolerance": 0.0}
+            check(g.forward(y), want, function="transforms.SoftmaxPlusPlus.forward (limit)", **label)
+            check(g.discretize(y), want, function="transforms.SoftmaxPlusPlus.discretize", **label)
+        check(h(y), want, function="transforms.h", **label)
         assert numpy.array_equal(numpy.argmax(want, axis=-1), g.category(y))
 
 

@@ -8,6 +8,8 @@ Sums run over the last axis; leading axes broadcast.
 
 from __future__ import annotations
 
+import math
+
 from ..backend import namespace
 from ..numerics import log_normal_pdf
 
@@ -43,8 +45,8 @@ def kl(mu, log_sigma, mu_0, log_sigma_0):
     xp, _ = namespace(mu, mu_0)
     log_ratio = log_sigma - log_sigma_0
     offset = (mu - mu_0) * xp.exp(-log_sigma_0)
-    # (e^{2r} - 1)/2 - r loses nothing near r = 0 when the exponential is taken as expm1
-    return xp.sum(0.5 * (xp.expm1(2 * log_ratio) + offset * offset) - log_ratio, axis=-1)
+    # (e^{2r} - 1)/2 - r is r^2 near r = 0, which the difference of its terms would lose
+    return xp.sum(0.5 * (_expm1_minus(2 * log_ratio) + offset * offset), axis=-1)
 
 
 def kl_vjp(mu, log_sigma, mu_0, log_sigma_0, bar):
@@ -52,3 +54,14 @@ def kl_vjp(mu, log_sigma, mu_0, log_sigma_0, bar):
     xp, _ = namespace(mu, mu_0)
     mu_bar = (mu - mu_0) * xp.exp(-2 * log_sigma_0)
     return bar[..., None] * mu_bar, bar[..., None] * xp.expm1(2 * (log_sigma - log_sigma_0))
+
+
+def _expm1_minus(x):
+    """e^x - 1 - x, by its series below 1/2, where the terms x^2/2 + x^3/6 + ... are all that is left."""
+    xp, _ = namespace(x)
+    near = xp.abs(x) < 0.5
+    small = xp.where(near, x, 0)
+    series = 1 / math.factorial(15)
+    for n in range(14, 1, -1):
+        series = series * small + 1 / math.factorial(n)
+    return xp.where(near, small * small * series, xp.expm1(x) - x)

@@ -79,5 +79,5 @@ class Stencil:
         for _ in range(4):
             powers.append(xp.bincount(cell, weights=xp.reshape(bars, (-1,)), minlength=size))
             bars = bars * self.t
-        cubic_bars = xp.reshape(xp.stack(powers, axis=-1), (self.rows, -1))
+        cubic_bars = xp.reshape(xp.stack(powers, axis=-1), (self.rows, 4 * CELLS * self.n))
         return xp.matmul(cubic_bars, xp.asarray(table(self.n)).T)

@@ -39,5 +39,5 @@ def gauss_legendre_points(edges, nodes):
     x, w = (xp.asarray(v) for v in gauss_legendre(nodes))
     half = 0.5 * (edges[..., 1:] - edges[..., :-1])[..., None]
     middle = 0.5 * (edges[..., 1:] + edges[..., :-1])[..., None]
-    flat = edges.shape[:-1] + (-1,)
+    flat = edges.shape[:-1] + ((edges.shape[-1] - 1) * nodes,)
     return xp.reshape(middle + half * x, flat), xp.reshape(half * w, flat)

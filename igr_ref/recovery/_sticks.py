@@ -70,14 +70,16 @@ class Stick:
         z_r = (y_r - mu) / sigma
         self.total = xp.exp(log_normal_pdf(z_r)) * (half / sigma * w_r)
 
-        def flat(per_node, *rest):
-            return xp.concatenate([xp.reshape(per_node, (mu.shape[0], -1)), *rest], axis=-1)
+        self._flat = (mu.shape[0], v.shape[1] * quadrature)
 
-        self.stencil = _chebyshev.Stencil(low, high, n, flat(theta, v, y_d, y_r))
+        def points(of_t, *rest):
+            return xp.concatenate([xp.reshape(of_t, self._flat), *rest], axis=-1)
+
+        self.stencil = _chebyshev.Stencil(low, high, n, points(theta, v, y_d, y_r))
         # d(weight)/weight: z/sigma and (z^2 - 1)/sigma for phi; -phi/Phi/sigma and -z phi/Phi/sigma for Phi(z_start)
-        self._z = flat(z, z_start, z_d, z_r)
+        self._z = points(z, z_start, z_d, z_r)
         self._ratio, self._sigma = log_ndtr_grad(z_start), sigma
-        self._ends = numpy.cumsum([z[0].size, v.shape[1], quadrature])
+        self._ends = numpy.cumsum([self._flat[1], v.shape[1], quadrature])
 
     def _split(self, points):
         xp, _ = namespace(points)
@@ -95,7 +97,7 @@ class Stick:
     def pull(self, t_bar, d_bar, r_bar):
         """Cotangents of F at the points, from those of T F (L, M), D F (L, M) and r F (L, 1)."""
         xp, _ = namespace(t_bar)
-        by_theta = xp.reshape(self.transfer * t_bar[..., None], (t_bar.shape[0], -1))
+        by_theta = xp.reshape(self.transfer * t_bar[..., None], self._flat)
         by_d = self.density * xp.matmul(self.up_to.scatter(d_bar), self.integral.T)
         return xp.concatenate([by_theta, self.below * t_bar, by_d, self.total * r_bar], axis=-1)
 
