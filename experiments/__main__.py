@@ -6,14 +6,16 @@ import argparse
 import dataclasses
 import functools
 import io
+import os
 import sys
 import time
 from pathlib import Path
 
 from igr_ref.backend import device_namespace
 
-from . import data, plan, tables
+from . import data, grid, plan, reproduce, sweep, tables
 from .progress import Progress, clock
+from .report import load_results
 from .store import provenance, read_json, write_json
 from .tables import scores
 from .train import Interrupted, State, TrainingError
@@ -87,6 +89,9 @@ def main(argv=None):
         "--draws", type=int, default=20_000, help="gradient draws for each point (default %(default)s)"
     )
     compare.add_argument("--figure", default="figures/estimators.png", help="where to save (default %(default)s)")
+    for name in reproduce.COMMANDS:
+        add_reproduction(command(name, reproduce_command, f"Run and show the paper's {name[:-1]} {name[-1]}."))
+    add_reproduction(command("all", reproduce_command, "Every table and figure, one after the other."))
     renew = command("report", report_command, "Regenerate README's tables from experiments/results.")
     renew.add_argument(
         "--check", action="store_true", help="change nothing; exit 1 if a table is not what the results give"
@@ -120,6 +125,71 @@ def main(argv=None):
     except (ValueError, RuntimeError, OSError) as error:  # DataError, StoreError, a missing GPU, an unreadable path
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def add_reproduction(sub):
+    """The options that all tables and figures share."""
+    sub.add_argument("--preset", default="smoke", help=f"{', '.join(grid.PRESETS)} (default %(default)s)")
+    sub.add_argument("--estimate", action="store_true", help="say what would run and what it costs, and stop")
+    many = {"nargs": "+", "default": None}
+    sub.add_argument("--datasets", **many, help="only these data sets")
+    sub.add_argument("--architectures", **many, choices=plan.ARCHITECTURES)
+    sub.add_argument("--models", **many, choices=tuple(plan.MODELS))
+    sub.add_argument("--estimators", **many, choices=("plain", "sl"))
+    sub.add_argument("--temperatures", **many, type=float, help="one value skips the selection")
+    sub.add_argument("--seeds", **many, type=int)
+    for name in ("epochs", "selection_epochs", "m", "samples", "steps"):
+        sub.add_argument("--" + name.replace("_", "-"), type=int)
+    sub.add_argument("--learning-rate", type=float)
+    sub.add_argument("--gs-prior-temperature", type=float, help="adds Gumbel-Softmax rows with this prior temperature")
+    sub.add_argument(
+        "--results", type=Path, default=Path("runs/results"), help="folder of results (default %(default)s)"
+    )
+    sub.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs in progress (default %(default)s)")
+    sub.add_argument("--figures", type=Path, help="folder for the pictures (default: figures)")
+    sub.add_argument("--executor", choices=("local", "dask", "mpi"), default="local")
+    sub.add_argument("--scheduler", help="address of the Dask scheduler")
+    sub.add_argument("--workers", type=int, help="local processes (default: as many as cores)")
+    sub.add_argument("--shard", help="i/n: only this part of what is missing now, for job arrays")
+    sub.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    sub.add_argument("--data-dir", help="where data files lie")
+
+
+def reproduce_command(args):
+    tuples = ("datasets", "architectures", "models", "estimators", "temperatures", "seeds")
+    values = ("epochs", "selection_epochs", "m", "samples", "steps", "learning_rate", "gs_prior_temperature")
+    changes = {name: tuple(getattr(args, name)) for name in tuples if getattr(args, name)}
+    changes |= {name: getattr(args, name) for name in values}
+    options = reproduce.narrowed(args.preset, **changes)
+    commands = reproduce.COMMANDS if args.command == "all" else (args.command,)
+    workers = args.workers or os.cpu_count()
+    if args.estimate:
+        rows, wall = reproduce.estimate(commands, options, args.results, args.data_dir, workers)
+        print(reproduce.cost_text(rows, wall, workers))
+        return 0
+    executors = {
+        "local": lambda: sweep.local_executor(args.workers),
+        "dask": lambda: sweep.dask_executor(args.scheduler),
+        "mpi": sweep.mpi_executor,
+    }
+    folders = (args.results.resolve(), args.runs.resolve())
+    failed = reproduce.run(
+        commands, options, *folders, lambda text: print(text, file=sys.stderr, flush=True), part=args.shard,
+        make_executor=executors[args.executor], data_dir=args.data_dir, device=args.device,
+    )  # fmt: skip
+    results = load_results(args.results)
+    for name in commands:
+        print(f"\n{name}")
+        if name in reproduce.TABLES and name != "figure2":
+            print(tables.text(*reproduce.table(name, options, results)))
+            if name == "table1":
+                print("\n".join(reproduce.ordering(options, results)))
+            continue
+        drawn, lines = reproduce.figure(name, options, results, (args.figures or Path("figures")) / f"{name}.png")
+        print("\n".join([*lines, f"{drawn} written" if drawn else "runs are missing: no figure"]))
+    for name, error in failed.items():
+        print(f"FAILED {name}: {error}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def quickstart(args):

@@ -16,14 +16,14 @@ import numpy
 import igr_ref
 from igr_ref import models, noise, prior
 from igr_ref.backend import to_host
-from igr_ref.estimators import unordered_set
 from igr_ref.estimators.control_variates import bernoulli_decoder_hvp
 from igr_ref.estimators.rebar import PairedNoise, variance_gradient
 from igr_ref.estimators.relax import relax, relax_params
+from igr_ref.estimators.unordered_set import draw_set, from_set
 from igr_ref.recovery import discrete_log_probs
 
 from .data import cache_folder
-from .evaluate import evaluate
+from .evaluate import evaluate, training_elbo
 from .store import StoreError, read_json, write_json
 
 PATHWISE = {"plain": igr_ref.reparameterization, "sl": igr_ref.sticking_the_landing}
@@ -116,6 +116,9 @@ class VAEProgram:
     def score(self, images, floats, device, progress):
         return evaluate(self.config, self.model, self.params, images, floats, device, progress, self.monitor)
 
+    def score_training(self, images, floats):
+        return training_elbo(self.config, self.model, self.params, images, floats)
+
 
 class DiscreteProgram(VAEProgram):
     """What RELAX and USPGBL share: they train the discrete model, so its one-sample ELBO is the learning curve."""
@@ -173,10 +176,10 @@ class UnorderedSetProgram(DiscreteProgram):
         o, saved = model.encode(self.params, x)
         q = model.family.posterior(o[..., 0, :, :], {})
         shape = (x.shape[-2], c.n_variables, c.n_samples, c.n_categories)
-        drawn = unordered_set.draw_set(q, self.xp.asarray(noise.gumbel(rng, shape, c.dtype)))
+        drawn = draw_set(q, self.xp.asarray(noise.gumbel(rng, shape, c.dtype)))
         weights = self.xp.moveaxis(drawn.weights, -1, -2).astype(c.dtype) / x.shape[-2]  # (S, B), for the mean over B
         f, decoder_grads = model.reconstruction(self.params, x, weights)
-        estimate = unordered_set.from_set(q, drawn, f, "uniform", sample_axis=-2)
+        estimate = from_set(q, drawn, f, "uniform", sample_axis=-2)
         per_image = {name: g[..., None, :, :, :] for name, g in estimate.grads.items()}  # one set an image: S = 1
         grads = model.gradients(self.params, o, saved, per_image, decoder_grads)
         return self._report(estimate, grads)

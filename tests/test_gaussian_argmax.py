@@ -86,6 +86,16 @@ def test_log_probs_against_mpmath():
     assert worst <= 1e-8
 
 
+def test_the_right_end_of_a_small_integral_lies_right_of_its_top():
+    """A law whose search for the right end once leapt over the top, which halved P = 1e-308."""
+    mu = numpy.array([8.43236037724758, -3.26882075308919, 5.2863954263532005, 5.274509166354688, 1.0255796154255492])
+    mu = numpy.append(mu, [-6.52422562545018, -2.275914086794499, -4.182997635215466, 9.33757238530169])
+    sigma = numpy.array([2.3785720952347664, 11.596875372472953, 0.29484617081550174, 0.6532776035826319])
+    sigma = numpy.append(sigma, [1.4972931344724254, 0.41878779679593, 0.770565250651252, 1.8130213585811168])
+    sigma = numpy.append(sigma, 0.05923410167980021)
+    assert abs(gaussian_argmax.log_probs(mu, sigma)[5] - -708.4186445807042) <= 1e-8  # mpmath
+
+
 def test_every_probability_above_the_threshold_is_relatively_accurate_too():
     """Just above SMALL the shared grid is used: 1e-13 absolute is 1e-7 relative."""
     worst, found = 0.0, 0

@@ -24,7 +24,9 @@ def relaxation(kind, lead, dtype=numpy.float64):
     mu, log_sigma = (rng.standard_normal((*lead, K - 1)).astype(dtype) for _ in range(2))
     if kind == "igr_i":
         return igr_i(mu, log_sigma, 0.5), K - 1, gaussian_argmax.probs(mu, numpy.exp(log_sigma))
-    return igr_sb(mu, log_sigma, 0.5), K - 1, stick_breaking.probs(mu, numpy.exp(log_sigma))
+    remainder = kind == "igr_sb_remainder"
+    q = igr_sb(mu, log_sigma, 0.5, remainder=remainder)
+    return q, K - 1, stick_breaking.probs(mu, numpy.exp(log_sigma), remainder)
 
 
 def draws(kind, m, width, dtype=numpy.float64):
@@ -32,7 +34,7 @@ def draws(kind, m, width, dtype=numpy.float64):
     return draw(noise.generator(5, "frequencies"), (m, width), dtype)
 
 
-KINDS = ("gumbel_softmax", "igr_i", "igr_sb")
+KINDS = ("gumbel_softmax", "igr_i", "igr_sb", "igr_sb_remainder")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,7 +14,8 @@ from experiments import plan, store
 
 def test_ids_are_stable_and_depend_on_every_field():
     base = plan.RunConfig(model="gs", n_samples=2)
-    assert base.id == plan.RunConfig(model="gs", n_samples=2).id == plan.from_dict(json.loads(json.dumps(base.as_dict()))).id
+    again = plan.from_dict(json.loads(json.dumps(base.as_dict())))
+    assert base.id == plan.RunConfig(model="gs", n_samples=2).id == again.id
     changed = {"dataset": "mnist", "model": "igr_i", "estimator": "sl", "architecture": "nonlinear", "dtype": "float64",
                "validation": True, "prior_temperature": 0.5, "relax_temperature": 1.0}  # fmt: skip
     seen = {base.id}

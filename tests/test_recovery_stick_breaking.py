@@ -63,15 +63,15 @@ def test_one_stick_in_closed_form(remainder):
 
 @BOTH
 def test_the_recursion_in_rho(remainder):
-    """EXPERIMENTS 4, linear interpolation on 1,500 and 3,000 cells: its own error is proportional to 1/cells here."""
+    """EXPERIMENTS 4, by linear interpolation: its own error falls from 7e-3 (80 nodes, 1,500 cells) to 2e-5 here."""
     rng = numpy.random.default_rng((4, remainder))
     for k in (4, 10):
         mu, sigma = typical(rng, k - 1)
         got = stick_breaking.probs(mu, sigma, remainder)
-        want = oracle.sticks_law_by_rho(mu, sigma, remainder)
+        want = oracle.sticks_law_by_rho(mu, sigma, remainder, cells=3000, nodes=800)
         error = numpy.max(numpy.abs(got - want))
-        ledger.record(EQUATION, f"{MODULE}.probs", "recursion in rho, 1,500 cells", error, "absolute")
-        assert error <= 1e-3
+        ledger.record(EQUATION, f"{MODULE}.probs", "recursion in rho, 3,000 cells", error, "absolute")
+        assert error <= 5e-5
 
 
 @BOTH
@@ -153,7 +153,7 @@ def test_the_last_category_is_unreachable_without_the_remainder():
     mu, sigma = wild(numpy.random.default_rng(9), (20, 5))
     assert numpy.all(stick_breaking.probs(mu, sigma)[:, -1] == 0)
     assert numpy.all(stick_breaking.log_probs(mu, sigma)[:, -1] == -numpy.inf)
-    assert numpy.max(stick_breaking.probs(mu, sigma, remainder=True)[:, -1]) > 0.1
+    assert stick_breaking.probs(numpy.full(5, -3.0), numpy.ones(5), remainder=True)[-1] > 0.9
 
 
 def test_nothing_is_renormalised():
@@ -196,6 +196,8 @@ def test_bad_input():
         (numpy.array([1.0, numpy.nan, 0.0]), good, "mu must be finite"),
         (good, numpy.array([1.0, 0.0, 1.0]), "sigma must be finite and greater than 0"),
         (good, numpy.ones(2), "do not broadcast together"),
+        (numpy.ones(3, int), good, "mu must be a floating-point array, got int64"),
+        ([1.0, 2.0, 3.0], good, "mu must be a floating-point array, got list"),
     ):
         with pytest.raises(ValueError, match=message):
             stick_breaking.probs(mu, sigma)

@@ -8,6 +8,11 @@ from ..backend import namespace
 def double(mu, sigma):
     """(xp, mu, sigma): checked, in float64 and broadcast together. ValueError says what is wrong."""
     xp, _ = namespace(mu, sigma)
+    for name, array in (("mu", mu), ("sigma", sigma)):
+        if not hasattr(array, "dtype") or not xp.issubdtype(array.dtype, xp.floating):
+            raise ValueError(
+                f"{name} must be a floating-point array, got {getattr(array, 'dtype', type(array).__name__)}"
+            )
     mu64, sigma64 = mu.astype(xp.float64), sigma.astype(xp.float64)
     if not bool(xp.all(xp.isfinite(mu64))):
         raise ValueError("mu must be finite, got NaN or infinity")

@@ -79,7 +79,7 @@ class Stick:
         # d(weight)/weight: z/sigma and (z^2 - 1)/sigma for phi; -phi/Phi/sigma and -z phi/Phi/sigma for Phi(z_start)
         self._z = points(z, z_start, z_d, z_r)
         self._ratio, self._sigma = log_ndtr_grad(z_start), sigma
-        self._ends = numpy.cumsum([self._flat[1], v.shape[1], quadrature])
+        self._ends = [self._flat[1], self._flat[1] + v.shape[1], self._flat[1] + v.shape[1] + quadrature]
 
     def _split(self, points):
         xp, _ = namespace(points)
@@ -104,7 +104,7 @@ class Stick:
     def parameter_bars(self, terms):
         """(mu_bar, sigma_bar) (L, 1) from the terms (L, T) of a sum over the points: weight times F times cotangent."""
         xp, _ = namespace(terms)
-        one, two = int(self._ends[0]), int(self._ends[1])
+        one, two, _ = self._ends
         z, below = self._z, terms[:, one:two] * self._ratio
         smooth = xp.concatenate([terms[:, :one], xp.zeros_like(below), terms[:, two:]], axis=-1)
         mu_bar = xp.sum(smooth * z, axis=-1) - xp.sum(below, axis=-1)

@@ -24,10 +24,10 @@ def frequencies(q, noise, chunk=4_000_000):
     for n in lead:
         laws *= n
     step = max(1, chunk // max(1, laws * noise.shape[1]))
-    counts = xp.zeros((q.n_categories, *lead), dtype=noise.dtype)
+    counts = xp.zeros((q.n_categories, *lead), dtype=xp.int64)
     for start in range(0, m, step):
         draws = noise[start : start + step]
         category = q.category(xp.reshape(draws, (draws.shape[0],) + (1,) * len(lead) + (-1,)))
         for k in range(q.n_categories):
             counts[k] += xp.sum(category == k, axis=0)
-    return xp.moveaxis(counts, 0, -1) / m
+    return (xp.moveaxis(counts, 0, -1) / m).astype(noise.dtype)

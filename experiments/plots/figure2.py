@@ -1,0 +1,42 @@
+"""Figure 2: continuous ELBO of the test images against epoch, mean over seeds and one standard deviation."""
+
+from __future__ import annotations
+
+import numpy
+
+from .. import grid
+from ..plan import MODELS
+from . import style
+
+
+def draw(options, results, path):
+    """Curves of the plain, linear runs of the first data set. Returns the path, or None if no run is there."""
+    plt = style.apply()
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    drawn = 0
+    dataset = options.datasets[0]
+    for cell in grid.table_1(options):
+        if (cell.dataset, cell.architecture, cell.estimator) != (dataset, options.architectures[0], "plain"):
+            continue
+        done = [results[c.id] for c in cell.final(options, results) or [] if c.id in results]
+        if not done:
+            continue
+        curves = [[(p["epoch"], p["continuous_elbo"]) for p in r["history"] if "continuous_elbo" in p] for r in done]
+        epoch, values = numpy.array(curves[0])[:, 0], numpy.array(curves)[:, :, 1] / 100
+        mean = values.mean(axis=0)
+        name = MODELS[cell.model] + (f" (prior τ {cell.prior_temperature:g})" if cell.prior_temperature else "")
+        looks = {"color": style.COLOURS[cell.model], "linestyle": "--" if cell.prior_temperature else "-"}
+        axes.plot(
+            epoch, mean, marker=style.MARKERS[cell.model], markersize=4, markevery=max(1, len(epoch) // 8),
+            label=f"{name}, τ={done[0]['config']['temperature']:g}, {len(done)} seeds", **looks,
+        )  # fmt: skip
+        if len(done) > 1:
+            sd = values.std(axis=0, ddof=1)
+            axes.fill_between(epoch, mean - sd, mean + sd, color=looks["color"], alpha=0.2, linewidth=0)
+        drawn += 1
+    if not drawn:
+        plt.close(figure)
+        return None
+    axes.set(xlabel="epoch", ylabel="continuous test ELBO / 100 (nats per image)", title=f"{dataset}, linear")
+    axes.legend(loc="lower right")
+    return style.save(figure, path)

@@ -1,0 +1,239 @@
+"""The commands table1, table4, table5, table6, figure1 ... figure8: plan, say the cost, run, show."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import time
+
+import numpy
+
+from . import data, grid, paper_numbers, sweep, tables
+from .plan import MODELS, from_dict
+from .programs import program
+from .progress import clock
+from .report import load_results
+from .tables import number
+
+TABLES = {"table1": grid.table_1, "table4": grid.table_1, "figure2": grid.table_1, "table5": grid.table_5,
+          "table6": grid.table_6}  # fmt: skip
+FIGURES = {f"figure{n}": n for n in grid.FIGURES}
+COMMANDS = (*TABLES, *FIGURES)
+
+
+def narrowed(preset, **changes):
+    """The preset's Options with what the command line gave. ValueError for an unknown preset."""
+    if preset not in grid.PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(grid.PRESETS)}; got {preset!r}")
+    given = {name: value for name, value in changes.items() if value is not None}
+    return dataclasses.replace(grid.PRESETS[preset], **given)
+
+
+def planned(command, options, results):
+    """The configs that `command` needs, as far as the results allow to say."""
+    if command in FIGURES:
+        return grid.figure_configs(FIGURES[command], options)
+    return grid.cell_configs(TABLES[command](options), options, results)
+
+
+def run(commands, options, results_folder, runs_folder, say, part=None, **execution):
+    """Run until nothing is missing that can be run. Returns {id: error} of the runs that failed."""
+    failed = {}
+    while True:
+        results = load_results(results_folder)
+        configs = [config for command in commands for config in planned(command, options, results)]
+        todo = [c for c in sweep.pending(configs, results_folder) if c.id not in failed]
+        todo = todo if part is None else sweep.shard(todo, part)
+        if not todo:
+            return failed
+        failed |= sweep.execute(todo, results_folder, runs_folder, say=say, **execution)
+        if part is not None:
+            return failed
+
+
+# ---- what it will cost ---------------------------------------------------------------------------------------------
+
+
+def estimate(commands, options, results_folder, data_dir=None, workers=None):
+    """(rows of (what, runs, seconds a run), wall seconds): from steps and scored images timed here and now."""
+    configs = []
+    for command in commands:
+        if command in FIGURES:
+            configs += grid.figure_configs(FIGURES[command], options)
+        else:
+            configs += grid.cell_upper_bound(TABLES[command](options), options)
+    missing = sweep.pending(configs, results_folder)
+    groups = {}
+    for config in missing:
+        groups.setdefault(_kind_of_work(config), []).append(config)
+    rows = [(name, len(group), _seconds(group[0], data_dir)) for name, group in groups.items()]
+    total = sum(count * seconds for _, count, seconds in rows)
+    return rows, total / (workers or os.cpu_count() or 1)
+
+
+def _kind_of_work(config):
+    if config.kind == "approximation":
+        return f"{config.label} ({config.target})"
+    held_out = ", choosing the temperature" if config.validation else ""
+    return f"{config.dataset} {config.architecture} {config.label}{held_out}"
+
+
+def _seconds(config, data_dir):
+    """What one run takes: a few steps and a few scored images, timed and multiplied."""
+    if config.kind == "approximation":
+        from . import approximate
+
+        small = dataclasses.replace(config, steps=3, law_draws=approximate.BLOCK)
+        return _approximation_seconds(small) * config.steps / 3
+    dataset = data.load(config.dataset, data_dir, progress=False)
+    training, validation, test = dataset.split(config.validation)
+    scored = validation if config.validation else test
+    p = program(config)(config, dataset, numpy)
+    x = dataset.floats(training[: config.batch_size], config.dtype)
+    p.grads(x, numpy.random.default_rng(0))
+    started = time.perf_counter()
+    steps = 0
+    while time.perf_counter() - started < 0.5:
+        p.grads(x, numpy.random.default_rng(steps))
+        steps += 1
+    step = (time.perf_counter() - started) / steps * 1.15  # Adam and the gather
+    few = scored[:20]
+    started = time.perf_counter()
+    p.score(few, lambda rows: dataset.floats(rows, config.dtype), "cpu", lambda done, total: None)
+    image = (time.perf_counter() - started) / len(few)
+    return step * config.epochs * (len(training) // config.batch_size) + image * len(scored)
+
+
+def _approximation_seconds(config):
+    import tempfile
+
+    from . import approximate
+
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        approximate.run(config, folder)
+        return time.perf_counter() - started
+
+
+# ---- what came out -------------------------------------------------------------------------------------------------
+
+TABLE_HEADER = (
+    "data, architecture, model", "τ", "paper", "ours, as published", "ours, correct bound", "difference", "seeds",
+    "epochs", "m",
+)  # fmt: skip
+ELBO_HEADER = ("data, architecture, model", "τ", "paper", "ours", "difference", "seeds", "epochs", "m")
+
+
+def _mean_sd(values):
+    sd = float(numpy.std(values, ddof=1)) if len(values) > 1 else None
+    return float(numpy.mean(values)), sd
+
+
+def _cell_text(mean, sd):
+    return number(mean) + (f" ± {number(sd)}" if sd is not None else "")
+
+
+def _difference(mean, printed):
+    """In the paper's standard deviations, with nats beside it."""
+    if printed is None:
+        return "—"
+    gap = mean - printed[0]
+    return f"{number(gap, 1)} ({number(gap / printed[1], 1)} sd)" if printed[1] > 0 else number(gap, 1)
+
+
+def _printed(command, cell):
+    """The paper's (mean, sd) for a row, or None."""
+    if cell.prior_temperature is not None or cell.dataset not in paper_numbers.DATASETS:
+        return None
+    column = paper_numbers.DATASETS.index(cell.dataset)
+    if command == "table1":
+        return paper_numbers.TABLE_1[cell.architecture, cell.model, cell.estimator][column]
+    if command == "table4" and cell.architecture == "linear":
+        return paper_numbers.TABLE_4[cell.model, cell.estimator][column]
+    table = {"table5": paper_numbers.TABLE_5, "table6": paper_numbers.TABLE_6}.get(command, {})
+    return table.get((cell.model, cell.estimator))
+
+
+def table(command, options, results):
+    """(header, rows) of a table: a row for each cell, "missing" where runs are missing."""
+    rows = []
+    elbo = {"table4": ("train", "discrete_elbo"), "table6": ("all", "discrete_elbo")}.get(command)
+    for cell in TABLES[command](options):
+        label = cell.base(options).label + (f" (prior τ {cell.prior_temperature:g})" if cell.prior_temperature else "")
+        name = f"{cell.dataset} {cell.architecture} {label}"
+        printed = _printed(command, cell)
+        paper = _cell_text(*printed) if printed else "—"
+        final = cell.final(options, results)
+        done = [results[c.id] for c in final or [] if c.id in results]
+        if not done:
+            missing = 4 if elbo is None else 3
+            rows.append((name, "missing", paper, *["missing"] * missing, str(options.epochs), str(options.m)))
+            continue
+        config = from_dict(done[0]["config"])
+
+        def values(part, metric, done=done):
+            return [r["metrics"][part][metric]["mean"] for r in done]
+
+        tail = (f"{len(done)}/{len(options.seeds)}", str(config.epochs), str(config.m))
+        if elbo:
+            mean, sd = _mean_sd(values(*elbo))
+            rows.append(
+                (name, f"{config.temperature:g}", paper, _cell_text(mean, sd), _difference(mean, printed), *tail)
+            )
+        else:
+            published, correct = _mean_sd(values("all", "as_published")), _mean_sd(values("all", "loglik"))
+            cells = (_cell_text(*published), _cell_text(*correct), _difference(published[0], printed))
+            rows.append((name, f"{config.temperature:g}", paper, *cells, *tail))
+    return (TABLE_HEADER if elbo is None else ELBO_HEADER), rows
+
+
+def ordering(options, results):
+    """The models in order of score, by either metric, a line for each data set, architecture and estimator."""
+    best = {}
+    for cell in grid.table_1(options):
+        done = [results[c.id] for c in cell.final(options, results) or [] if c.id in results]
+        if done and cell.prior_temperature is None:
+            for metric in ("as_published", "loglik"):
+                value = numpy.mean([r["metrics"]["all"][metric]["mean"] for r in done])
+                best[cell.dataset, cell.architecture, cell.estimator, cell.model, metric] = value
+    lines = []
+    for d, a in sorted({key[:2] for key in best}):
+        for metric, name in (("as_published", "published metric"), ("loglik", "correct bound")):
+            for e in ("plain", "sl"):
+                got = {m: best[d, a, e, m, metric] for m in MODELS if (d, a, e, m, metric) in best}
+                if len(got) > 1:
+                    order = " > ".join(MODELS[m] for m in sorted(got, key=got.get, reverse=True))
+                    lines.append(f"{d} {a}{' + SL' if e == 'sl' else ''}, {name}: {order}")
+    return lines
+
+
+def figure(command, options, results, path):
+    """Draw from the first seed's results; lines of measures over all seeds. (None, lines) if a run is missing."""
+    if command == "figure2":
+        from .plots import figure2
+
+        return figure2.draw(options, results, path), []
+    from .plots import approximation
+
+    configs = grid.figure_configs(FIGURES[command], options)
+    if any(c.id not in results for c in configs):
+        return None, [f"missing: {c.id}" for c in configs if c.id not in results]
+    first = [results[c.id] for c in configs if c.seed == options.seeds[0]]
+    lines = []
+    for result in first:
+        group = [results[c.id] for c in configs if c.label == from_dict(result["config"]).label]
+        texts = []
+        for key, name in (("total_variation", "total variation"), ("mean", "mean"), ("sd", "sd")):
+            mean, sd = _mean_sd([r["metrics"]["final"][key] for r in group])
+            texts.append(f"{name} {mean:.4g}" + (f" ± {sd:.2g}" if sd is not None else ""))
+        lines.append(f"{from_dict(result['config']).label}: {', '.join(texts)} ({len(group)} seeds)")
+    return approximation.draw(first, path), lines
+
+
+def cost_text(rows, wall, workers):
+    """The estimate as a table, and a sentence."""
+    cells = [(name, count, f"{seconds:.0f}", clock(count * seconds)) for name, count, seconds in rows]
+    runs = sum(count for _, count, _ in rows)
+    text = tables.text(("work", "runs", "seconds a run", "together"), cells) if cells else "nothing is missing"
+    return f"{text}\n{runs} runs, about {clock(math.ceil(wall))} on {workers} processes of one thread"
