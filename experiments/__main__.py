@@ -64,6 +64,7 @@ def main(argv=None):
     quick.add_argument(
         "--figure", default="figures/quickstart.png", help="where to save the picture (default %(default)s)"
     )
+    quick.add_argument("--workers", type=int, help="processes (default: as many as cores)")
     train = command("train", train_command, "Train one VAE and score its recovered discrete model.")
     for field in dataclasses.fields(plan.RunConfig):
         flag = "--" + field.name.replace("_", "-")
@@ -200,6 +201,14 @@ def quickstart(args):
     print(
         f"{len(configs)} runs on the embedded 8 x 8 digits, {configs[0].epochs} epochs each: about a minute on 2 cores."
     )
+    workers = args.workers or os.cpu_count() or 1
+    if workers > 1 and args.device == "cpu":
+        failed = sweep.execute(
+            configs, args.runs / "results", args.runs, lambda: sweep.local_executor(workers), keep=True,
+            say=(lambda text: None) if args.quiet else None,
+        )  # fmt: skip
+        if failed:
+            raise RuntimeError("; ".join(f"{name}: {error}" for name, error in failed.items()))
     results = []
     for config in configs:
         results.append(run_config(config, args.runs / config.id, device=args.device, quiet=args.quiet))

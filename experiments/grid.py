@@ -29,7 +29,9 @@ class Options:
     selection_epochs: int | None = None  # of the runs that choose the temperature; None: the same
     learning_rate: float = 1e-4
     m: int = 1000
+    law: str = "exact"
     law_draws: int = 10_000
+    training_images: int = 10_000
     gs_prior_temperature: float | None = None  # adds rows of Gumbel-Softmax with this prior temperature (AUDIT 11)
     samples: int = 10_000  # figures 1, 3-8: relaxed samples a step,
     steps: int = 1000  # and steps
@@ -39,7 +41,8 @@ class Options:
 PRESETS = {
     "smoke": Options(
         datasets=("digits",), architectures=("linear",), temperatures=(0.15, 0.5), seeds=PAPER_SEEDS[:1], epochs=5,
-        learning_rate=3e-3, m=20, law_draws=200, samples=200, steps=100, figure_draws=20_000,
+        learning_rate=3e-3, m=20,
+        law="simulated", law_draws=200, training_images=100, samples=200, steps=100, figure_draws=20_000,
     ),
     "fast": Options(
         datasets=("mnist",), architectures=("linear",), temperatures=(0.07, 0.15, 0.4, 0.67, 1.0),
@@ -64,7 +67,9 @@ class Cell:
         return RunConfig(
             dataset=self.dataset, model=self.model, estimator=self.estimator, architecture=self.architecture,
             temperature=options.temperatures[0], prior_temperature=self.prior_temperature, epochs=options.epochs,
-            learning_rate=options.learning_rate, m=options.m, law_draws=options.law_draws, n_samples=self.n_samples,
+            learning_rate=options.learning_rate, m=options.m, law_draws=options.law_draws, law=options.law,
+            training_images=options.training_images,
+            n_samples=self.n_samples,
             seed=options.seeds[0], monitor_every=10 if options.epochs >= 100 else 1,
         )  # fmt: skip
 

@@ -84,7 +84,7 @@ def work(fields, results, runs, data_dir=None, device="cpu", keep=False):
 def local_executor(workers=None):
     """One spawned process a core, one BLAS thread each: for small networks faster than one process of many threads."""
     for name in THREAD_VARIABLES[:3]:
-        os.environ.setdefault(name, "1")  # read by BLAS when a worker imports NumPy; the parent's own is loaded already
+        os.environ.setdefault(name, "1")  # read by BLAS when a worker imports NumPy
     workers = workers or os.cpu_count()
     return concurrent.futures.ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 

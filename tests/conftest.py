@@ -3,6 +3,7 @@ must have been checked, or the run fails, and EQUATIONS.md is written. A plain f
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,23 @@ def _is_full(config):
     return not narrowed and all(path in (ROOT, ROOT / "tests") for path in here) and "slow" in option.markexpr
 
 
+def pytest_configure(config):
+    """One BLAS thread a worker, before anything imports NumPy in it."""
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """Under pytest-xdist each worker hands its part of the ledger over as it goes."""
+    ledger.merge(getattr(node, "workeroutput", {}).get("ledger", []))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session, exitstatus):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["ledger"] = ledger.exported()
+        return
     if session.config.option.collectonly or not _is_full(session.config):
         return
     absent = equations.missing()

@@ -29,6 +29,17 @@ def record(equation, function, oracle, error, unit="norm-relative", configuratio
         entry.tests.add(test)
 
 
+def exported():
+    """The entries as plain lists, which pytest-xdist can carry between processes."""
+    return [[*key, e.configurations, e.largest, e.unit] for key, e in ENTRIES.items()]
+
+
+def merge(rows):
+    """Take over what another process exported."""
+    for equation, function, oracle, configurations, largest, unit in rows:
+        record(equation, function, oracle, largest, unit, configurations)
+
+
 def table():
     """Lines of a plain-text table, sorted by equation."""
     rows = [("equation", "function", "oracle", "configs", "largest error")]

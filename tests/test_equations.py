@@ -263,3 +263,29 @@ def test_labels_are_read_as_they_are_meant():
     assert equations.numbers("eq. 12 (eq. 17)") == {12, 17}
     assert equations.numbers("eqs. 22-26, Prop. 1") == {20, 22, 23, 24, 25, 26, 27}
     assert equations.numbers("sticking the landing") == set()
+
+
+def test_eqs_22_to_25_softmax_pp_and_its_jacobian():
+    """eq. 22 in longdouble; eqs. 23 and 24 entry by entry, and eq. 25 as a matrix, against complex steps of eq. 22."""
+    step = 1e-100
+    for i in range(200):
+        rng = numpy.random.default_rng((7, i))
+        k = int(rng.integers(2, 9))
+        tau, delta = float(numpy.exp(rng.uniform(-2, 3))), float(numpy.exp(rng.uniform(-2, 2)))
+        y = tau * 2 * rng.standard_normal(k - 1)
+        g = SoftmaxPlusPlus(tau, delta)
+        options = {"function": "transforms.SoftmaxPlusPlus.run", "oracle": "longdouble"}
+        check(g.forward(y), oracles.softmax_pp(y, tau, delta), 1e-14, equation="eq. 22", **options)
+
+        def textbook(y, tau=tau, delta=delta):
+            e = numpy.exp(y / tau)
+            return e / (e.sum() + delta)
+
+        want = numpy.stack([textbook(y + 1j * step * e).imag / step for e in numpy.eye(k - 1)], axis=-1)
+        got = g.jacobian(y)
+        options = {"function": "transforms.SoftmaxPlusPlus.jacobian", "oracle": "complex step"}
+        check(got, want, 1e-12, equation="eq. 25", **options)
+        check(numpy.diag(got).copy(), numpy.diag(want), 1e-12, equation="eq. 24", **options)
+        off = ~numpy.eye(k - 1, dtype=bool)
+        if off.any():
+            check(got[off], want[off], 1e-12, equation="eq. 23", **options)

@@ -72,7 +72,7 @@ def test_every_row_of_the_paper_has_its_cell():
 
 def test_a_table_and_a_figure_end_to_end(tmp_path):
     options = dataclasses.replace(
-        grid.PRESETS["smoke"], models=("gs", "igr_i"), temperatures=(0.5,), epochs=1, m=5, samples=50, steps=10,
+        grid.PRESETS["smoke"], models=("gs", "igr_planar"), temperatures=(0.5,), epochs=1, m=5, samples=50, steps=5,
         figure_draws=500,
     )  # fmt: skip
     folders = (tmp_path / "results", tmp_path / "runs")

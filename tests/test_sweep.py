@@ -18,7 +18,8 @@ import pytest
 from experiments import plan, store, sweep
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = plan.RunConfig(model="gs", epochs=2, n_variables=3, n_categories=3, m=5, learning_rate=1e-3, monitor_every=0)
+SMALL = plan.RunConfig(model="gs", epochs=2, n_variables=3, n_categories=3, m=5, learning_rate=1e-3, monitor_every=0,
+                       training_images=0)  # fmt: skip
 SWEEP = """
 import sys
 from experiments import plan, store, sweep

@@ -18,7 +18,8 @@ import pytest
 from experiments import plan, programs, progress, store, train
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = plan.RunConfig(epochs=3, n_variables=4, n_categories=3, m=20, law_draws=50, learning_rate=1e-3)
+SMALL = plan.RunConfig(epochs=3, n_variables=4, n_categories=3, m=20, law="simulated", law_draws=50,
+                       learning_rate=1e-3, training_images=100)  # fmt: skip
 WORKER = """
 import sys
 from experiments import plan, train, store

@@ -1,7 +1,8 @@
 """Writes the golden vectors: `python -m tests.vectors.generate [NAME ...] [--check]`. Needs mpmath and nothing else.
 
-Every number comes from a textbook formula in mpmath (`textbook`, `laws`) and from numerical differentiation of it
-(`precise`), never from igr_ref. The same files, byte for byte, come out every time. README.md has the format.
+Every number comes from a textbook formula in mpmath (`textbook`, `laws`, `sticks`, `relaxed`, `control`) and from
+numerical differentiation of it (`precise`), never from igr_ref. The same files, byte for byte, come out every time.
+README.md has the format.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import pathlib
 import sys
 import time
 
-from . import distributions, estimators, recovery, transforms
+from . import discrete, distributions, pathwise, recovery, transforms
 
 FOLDER = pathlib.Path(__file__).parent
 PAPER = "Potapczynski, Loaiza-Ganem and Cunningham, Invertible Gaussian Reparameterization, NeurIPS 2020."
-FILES = {**transforms.FILES, **distributions.FILES, **recovery.FILES, **estimators.FILES}
+FILES = {**transforms.FILES, **distributions.FILES, **recovery.FILES, **pathwise.FILES, **discrete.FILES}
 HEADINGS = ("description", "formula", "shapes", "reference", "digits")
 
 

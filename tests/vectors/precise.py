@@ -1,6 +1,7 @@
-"""Arithmetic of the golden vectors: trees of mpmath numbers, their derivatives, and numbers that are right to 30 digits.
+"""Arithmetic of the golden vectors: trees of mpmath numbers, their derivatives, and numbers right to 30 digits.
 
-A tree is a number, or a list or dict of trees. Nothing here or beside it imports igr_ref or NumPy.
+A tree is a number, or a list or dict of trees. The generator imports neither igr_ref nor NumPy; `ours` is no part
+of it.
     derivative   (f(x + h) - f(x - h))/2h with h = 10^-d in 3d + 10 digits, d the digits in force: error O(10^-2d).
     settled      f at d and at 1.4 d digits, d growing until every number agrees to 33 digits.
     error_scale  sum_j |x_j df/dx_j| over all floating-point inputs: what rounding every input by a relative amount e
@@ -79,23 +80,26 @@ def jacobian(f, x):
 
 def agree(first, second, digits):
     return all(
-        a == b or abs(a - b) <= mpf(10) ** -digits * abs(b)
-        for a, b in zip(leaves(first), leaves(second), strict=True)
+        a == b or abs(a - b) <= mpf(10) ** -digits * abs(b) for a, b in zip(leaves(first), leaves(second), strict=True)
     )
 
 
-def settled(f, inputs, digits=40, agreement=DIGITS + 3, largest=6000):
+def settled(f, inputs, digits=40, agreement=DIGITS + 3, zeros=False, largest=6000):
     """(f(inputs), the digits it took). ArithmeticError where it does not settle.
 
     `digits` must be enough to tell 1 - x from 1 for the smallest x that matters: a difference that vanishes twice
-    would be taken for 0.
+    would be taken for 0. With `zeros`, so is one that is rounding error both times; for inputs of ordinary size only.
     """
+
+    def clean(tree):
+        return walk(lambda a: a * (abs(a) > mpf(10) ** (10 - mp.dps)), tree) if zeros else tree
+
     with workdps(digits):
-        old = f(exact(inputs))
+        old = clean(f(exact(inputs)))
     while digits < largest:
         digits = int(1.4 * digits)
         with workdps(digits):
-            new = f(exact(inputs))
+            new = clean(f(exact(inputs)))
             if agree(old, new, agreement):
                 return new, digits
         old = new
@@ -114,14 +118,21 @@ def error_scale(f, inputs, value, digits):
     return total
 
 
-def case(name, f, inputs, digits=40, agreement=DIGITS + 3, scales=True):
-    """One case of a file. scales: True to compute error_scale, False to leave it out, or a function (value) -> tree."""
-    value, digits = settled(f, inputs, digits, agreement)
+def case(name, f, inputs, digits=40, agreement=DIGITS + 3, scales=True, check=None, zeros=False):
+    """One case of a file. scales: True to compute error_scale, False to leave it out, or a function (value) -> tree.
+
+    check(inputs, value): raises ArithmeticError where another way to the same numbers disagrees.
+    """
+    value, digits = settled(f, inputs, digits, agreement, zeros)
+    if check is not None:
+        with workdps(digits):
+            check(exact(inputs), value)
     shown = agreement - 3
     out = {"name": name, "inputs": inputs, "outputs": walk(lambda x: text(x, shown), value)}
     if scales:
         scale = scales(value) if callable(scales) else error_scale(f, inputs, value, digits)
-        out["error_scale"] = walk(lambda x: text(x, 3), scale)
+        # a little more, as versions of mpmath round ties differently
+        out["error_scale"] = walk(lambda x: text(x * (1 + mpf(10) ** -9), 3), scale)
     return out
 
 

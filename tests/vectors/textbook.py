@@ -6,8 +6,27 @@ logarithm carried along.
 
 from __future__ import annotations
 
-from mpmath import det, digamma, euler, exp, expm1, factorial, fprod, fsum, inf, log, matrix, mp, mpf, pi, quad, sqrt
-from mpmath import tanh, workdps
+from mpmath import (
+    det,
+    digamma,
+    euler,
+    exp,
+    expm1,
+    factorial,
+    fprod,
+    fsum,
+    inf,
+    log,
+    log1p,
+    matrix,
+    mp,
+    mpf,
+    pi,
+    quad,
+    sqrt,
+    tanh,
+    workdps,
+)
 
 from .precise import close, jacobian
 
@@ -52,15 +71,38 @@ def vertex_interpolation(y, temperature):
     return [temperature * a + (1 - temperature if k == top else 0) for k, a in enumerate(w)]
 
 
-def planar(y, flow):
-    """Rezende and Mohamed 2015: (f(y), log|det|) with u^ = u + [m(w.u) - w.u] w/||w||^2, m(x) = -1 + log(1 + e^x)."""
-    w, u, b = flow["w"], flow["u"], flow["b"]
-    wu, ww = dot(w, u), dot(w, w)
+def planar_direction(flow):
+    """(u^, w.u^) of Rezende and Mohamed 2015: u^ = u + [m(w.u) - w.u] w/||w||^2, m(x) = -1 + log(1 + e^x) = w.u^."""
+    w, u = flow["w"], flow["u"]
+    wu = dot(w, u)
     m = -1 + log(1 + exp(wu))
-    u_hat = [a + (m - wu) * c / ww for a, c in zip(u, w, strict=True)]
-    h = tanh(dot(w, y) + b)
+    return [a + (m - wu) * c / dot(w, w) for a, c in zip(u, w, strict=True)], m
+
+
+def planar(y, flow):
+    """(f(y), log|det|) with f(y) = y + u^ tanh(w.y + b) and det = 1 + u^.psi, psi = (1 - tanh^2) w."""
+    w, (u_hat, _) = flow["w"], planar_direction(flow)
+    h = tanh(dot(w, y) + flow["b"])
     psi = [(1 - h**2) * a for a in w]
     return [a + c * h for a, c in zip(y, u_hat, strict=True)], log(abs(1 + dot(u_hat, psi)))
+
+
+def planar_inverse(z, flow):
+    """y with f(y) = z: s = w.y + b solves s + (w.u^) tanh(s) = w.z + b, by bisection and Newton's method."""
+    u_hat, m = planar_direction(flow)
+    r = dot(flow["w"], z) + flow["b"]
+    low, high = r - abs(m), r + abs(m)
+    s = r
+    while True:
+        h = tanh(s)
+        excess = s + m * h - r
+        low, high = (low, s) if excess > 0 else (s, high)
+        new = s - excess / (1 + m * (1 - h**2))
+        new = new if low < new < high else (low + high) / 2
+        done = abs(new - s) <= 8 * mp.eps * (1 + abs(r))
+        s = new
+        if done:
+            return [a - c * tanh(s) for a, c in zip(z, u_hat, strict=True)]
 
 
 def planar_chain(y, flows):
@@ -87,9 +129,7 @@ def log_det_softmax_plus_plus(y, temperature, delta):
 def log_det_stick_breaking(y):
     """The Jacobian is triangular: sum_i log[dw_i/du_i du_i/dy_i]."""
     u = [sigmoid(a) for a in y]
-    return fsum(
-        log(u[i]) + log(1 - u[i]) + fsum(log(1 - u[j]) for j in range(i)) for i in range(len(u))
-    )
+    return fsum(log(u[i]) + log(1 - u[i]) + fsum(log(1 - u[j]) for j in range(i)) for i in range(len(u)))
 
 
 def log_det_sb_chain(y, temperature, delta, remainder):
@@ -105,11 +145,10 @@ def log_det_sb_chain(y, temperature, delta, remainder):
 
 def check_log_det(closed, function, y, what):
     """The closed form against the determinant of the numerical Jacobian, to 25 digits, where that costs little."""
-    if len(y) <= 4 and mp.dps <= 200:
+    if len(y) <= 4 and mp.dps <= 400:
         with workdps(2 * mp.dps):
             numerical = log(abs(det(matrix(jacobian(lambda x: function(x)[: len(y)], y)))))
         close(closed, numerical, 25, f"log|det| of {what}")
-    return closed
 
 
 # ---- densities and divergences ---------------------------------------------------------------------------------------
@@ -117,9 +156,7 @@ def check_log_det(closed, function, y, what):
 
 def log_normal(y, mu, sigma):
     """sum_k log N(y_k | mu_k, sigma_k^2)."""
-    return fsum(
-        -((a - m) ** 2) / (2 * s**2) - log(s * sqrt(2 * pi)) for a, m, s in zip(y, mu, sigma, strict=True)
-    )
+    return fsum(-((a - m) ** 2) / (2 * s**2) - log(s * sqrt(2 * pi)) for a, m, s in zip(y, mu, sigma, strict=True))
 
 
 def gaussian_kl(mu, sigma, mu_0, sigma_0):
@@ -167,7 +204,7 @@ def kumaraswamy_kl(a, b, concentration):
 
     def integrand(w):
         t = -w / b
-        log_v = log(-expm1(t)) / a
+        log_v = (log1p(-exp(t)) if t < -1 else log(-expm1(t))) / a
         log_rest = log(-expm1(log_v))
         log_q = log(a * b) + (a - 1) * log_v + (b - 1) * t
         return exp(-w) * (log_q - log(concentration) - (concentration - 1) * log_rest)
@@ -177,4 +214,3 @@ def kumaraswamy_kl(a, b, concentration):
         closed = log(a * b) + (1 / a - 1) * (digamma(b + 1) + euler) + 1 / b - 1
         close(value, closed, 25, "KL of Kumaraswamy to uniform")
     return value
-

@@ -15,34 +15,41 @@ MAP_OUTPUTS = (
 )
 
 
-def outputs(z_of, log_det_of, y, z_bar):
-    """The outputs shared by all maps onto the simplex."""
-    z = z_of(y)
-    return {
-        "z": z,
-        "log_z": [log(a) for a in z],
-        "log_det": textbook.check_log_det(log_det_of(y), z_of, y, "the map"),
-        "jacobian": jacobian(lambda x: z_of(x)[: len(y)], y),
-        "vjp_z": gradient(lambda x: dot(z_bar, z_of(x)), y),
-        "grad_log_det": gradient(log_det_of, y),
-    }
+def map_case(name, value, log_det, inputs, digits):
+    """A case of a map onto the simplex, z = value(y, inputs), with log_det(y, inputs)."""
+
+    def compute(x):
+        y = x["y"]
+        z = value(y, x)
+        return {
+            "z": z,
+            "log_z": [log(a) for a in z],
+            "log_det": log_det(y, x),
+            "jacobian": jacobian(lambda a: value(a, x)[: len(y)], y),
+            "vjp_z": gradient(lambda a: dot(x["z_bar"], value(a, x)), y),
+            "grad_log_det": gradient(lambda a: log_det(a, x), y),
+        }
+
+    def check(x, out):
+        textbook.check_log_det(out["log_det"], lambda a: value(a, x), x["y"], name)
+
+    return case(name, compute, inputs, digits, check=check)
 
 
 def softmax_plus_plus():
-    def compute(x):
-        at = (x["temperature"], x["delta"])
-        return outputs(
-            lambda y: textbook.softmax_plus_plus(y, *at),
-            lambda y: textbook.log_det_softmax_plus_plus(y, *at),
-            x["y"],
-            x["z_bar"],
-        )
+    def value(y, x):
+        return textbook.softmax_plus_plus(y, x["temperature"], x["delta"])
+
+    def log_det(y, x):
+        return textbook.log_det_softmax_plus_plus(y, x["temperature"], x["delta"])
 
     draws = Draws("softmax_plus_plus")
     settings = []
     for k in (2, 3, 5, 10):
         for temperature, scale, delta in ((1.0, 1.0, 1.0), (0.1, 0.3, 1.0), (100.0, 30.0, 0.25)):
-            settings.append((f"K={k}, temperature {temperature:g}", draws.normal(k - 1, scale=scale), temperature, delta))
+            settings.append(
+                (f"K={k}, temperature {temperature:g}", draws.normal(k - 1, scale=scale), temperature, delta)
+            )
     settings += [
         ("K=2, temperature 0.001", [0.25], 0.001, 1.0),
         ("K=3, temperature 0.001", [-0.5, 0.4375], 0.001, 1.0),
@@ -58,18 +65,21 @@ def softmax_plus_plus():
     for name, y, temperature, delta in settings:
         inputs = {"y": y, "temperature": temperature, "delta": delta, "z_bar": draws.normal(len(y) + 1)}
         logits = [a / temperature for a in y] + [float(log(delta))]
-        cases.append(case(name, compute, inputs, spread_digits(logits)))
+        cases.append(map_case(name, value, log_det, inputs, spread_digits(logits)))
     return {
         "description": "softmax++ and its derivatives (Invertible Gaussian Reparameterization, eq. 15).",
-        "formula": "z_k = e^{y_k/temperature} / D for k < K, z_K = delta / D, D = sum_{j<K} e^{y_j/temperature} + delta. "
-        "log_det = -(K-1) log temperature + sum_{k<=K} log z_k (eq. 26).",
+        "formula": "z_k = e^{y_k/temperature} / D for k < K, z_K = delta / D, D = sum_{j<K} e^{y_j/temperature} + "
+        "delta. log_det = -(K-1) log temperature + sum_{k<=K} log z_k (eq. 26).",
         "shapes": "y (K-1), temperature and delta scalars, z_bar (K). " + MAP_OUTPUTS,
     }, cases
 
 
 def stick_breaking():
-    def compute(x):
-        return outputs(textbook.stick_breaking, textbook.log_det_stick_breaking, x["y"], x["z_bar"])
+    def value(y, x):
+        return textbook.stick_breaking(y)
+
+    def log_det(y, x):
+        return textbook.log_det_stick_breaking(y)
 
     cases = []
     draws = Draws("stick_breaking")
@@ -82,7 +92,7 @@ def stick_breaking():
     ]
     for name, y in settings:
         inputs = {"y": y, "z_bar": draws.normal(len(y) + 1)}
-        cases.append(case(name, compute, inputs, stick_digits(y)))
+        cases.append(map_case(name, value, log_det, inputs, stick_digits(y)))
     return {
         "description": "Stick-breaking of u = sigmoid(y) and its derivatives (eq. 16).",
         "formula": "u = 1/(1 + e^-y), z_k = u_k prod_{i<k} (1 - u_i) for k < K, z_K = prod_{i<K} (1 - u_i). "
@@ -96,11 +106,11 @@ def stick_digits(y):
 
 
 def igr_sb_chain():
-    def compute(x):
-        at = (x["temperature"], x["delta"], x["remainder"])
-        return outputs(
-            lambda y: textbook.sb_chain(y, *at), lambda y: textbook.log_det_sb_chain(y, *at), x["y"], x["z_bar"]
-        )
+    def value(y, x):
+        return textbook.sb_chain(y, x["temperature"], x["delta"], x["remainder"])
+
+    def log_det(y, x):
+        return textbook.log_det_sb_chain(y, x["temperature"], x["delta"], x["remainder"])
 
     draws = Draws("igr_sb_chain")
     cases = []
@@ -120,25 +130,24 @@ def igr_sb_chain():
             inputs = {"y": y, "temperature": temperature, "delta": delta, "remainder": remainder}
             inputs["z_bar"] = draws.normal(len(y) + 1)
             name = f"{name}, temperature {temperature:g}" + (", remainder" if remainder else "")
-            cases.append(case(name, compute, inputs, stick_digits(y) + int(1 / temperature / 2.3)))
+            digits = stick_digits(y) + int(1 / temperature / 2.3)
+            cases.append(map_case(name, value, log_det, inputs, digits))
     return {
         "description": "The map of IGR-SB (eq. 18), and its variant that keeps stick-breaking's remainder.",
-        "formula": "w = stick_breaking(y) as in stick_breaking.json. remainder false: z = softmax++ of (w_1..w_{K-1}) with "
-        "temperature and delta (eqs. 15 and 18). remainder true: z = softmax of (w_1..w_K)/temperature, delta not used; "
-        "log|det| of that map = log K - (K-1) log temperature + sum_{k<=K} log z_k. log_det adds stick-breaking's own.",
+        "formula": "w = stick_breaking(y) as in stick_breaking.json. remainder false: z = softmax++ of (w_1..w_{K-1}) "
+        "with temperature and delta (eqs. 15 and 18). remainder true: z = softmax of (w_1..w_K)/temperature, delta "
+        "not used; log|det| of that map = log K - (K-1) log temperature + sum_{k<=K} log z_k. log_det adds "
+        "stick-breaking's own.",
         "shapes": "y (K-1), temperature and delta scalars, remainder true or false, z_bar (K). " + MAP_OUTPUTS,
     }, cases
 
 
 def vertex_interpolation():
-    def compute(x):
-        t = x["temperature"]
-        return outputs(
-            lambda y: textbook.vertex_interpolation(y, t),
-            lambda y: len(y) * log(t) + textbook.log_det_stick_breaking(y),
-            x["y"],
-            x["z_bar"],
-        )
+    def value(y, x):
+        return textbook.vertex_interpolation(y, x["temperature"])
+
+    def log_det(y, x):
+        return len(y) * log(x["temperature"]) + textbook.log_det_stick_breaking(y)
 
     draws = Draws("vertex_interpolation")
     cases = []
@@ -150,12 +159,13 @@ def vertex_interpolation():
     ]
     for name, y, temperature in settings:
         inputs = {"y": y, "temperature": temperature, "z_bar": draws.normal(len(y) + 1)}
-        cases.append(case(f"{name}, temperature {temperature:g}", compute, inputs, stick_digits(y)))
+        name = f"{name}, temperature {temperature:g}"
+        cases.append(map_case(name, value, log_det, inputs, stick_digits(y)))
     return {
         "description": "Interpolation of stick-breaking to the nearest vertex (eq. 17).",
-        "formula": "w = stick_breaking(y) as in stick_breaking.json; z = temperature w + (1 - temperature) e_m, m the largest "
-        "of all K coordinates of w. The derivatives are those of z where m does not change. "
-        "log_det = (K-1) log temperature + stick-breaking's.",
+        "formula": "w = stick_breaking(y) as in stick_breaking.json; z = temperature w + (1 - temperature) e_m, m the "
+        "largest of all K coordinates of w. The derivatives are those of z where m does not change. log_det = (K-1) "
+        "log temperature + stick-breaking's.",
         "shapes": "y (K-1), temperature a scalar in (0, 1], z_bar (K). " + MAP_OUTPUTS,
     }, cases
 
@@ -165,7 +175,6 @@ def planar_flow():
         y, flows, z_bar = x["y"], x["flows"], x["z_bar"]
         value, log_det = textbook.planar_chain(y, flows)
         both = {"y": y, "flows": flows}
-        textbook.check_log_det(log_det, lambda a: textbook.planar_chain(a, flows)[0], y, "planar flow")
         return {
             "z": value,
             "log_det": log_det,
@@ -174,29 +183,41 @@ def planar_flow():
             "grad_log_det": gradient(lambda a: textbook.planar_chain(a["y"], a["flows"])[1], both),
         }
 
+    def check(x, out):
+        textbook.check_log_det(out["log_det"], lambda a: textbook.planar_chain(a, x["flows"])[0], x["y"], "planar flow")
+
     draws = Draws("planar_flow")
-    settings = [(f"K={k}, {n} flow{'s' * (n > 1)}, scale {s:g}", k, n, s) for k in (2, 3, 5, 10) for n in (1, 2) for s in (0.05, 1.0)]
+    settings = [
+        (f"K={k}, {n} flow{'s' * (n > 1)}, scale {s:g}", k, n, s)
+        for k in (2, 3, 5, 10)
+        for n in (1, 2)
+        for s in (0.05, 1.0)
+    ]
     cases = []
     for name, k, n, scale in settings:
         flows = [
             {"w": draws.normal(k - 1, scale=scale), "u": draws.normal(k - 1, scale=scale), "b": draws.normal()}
             for _ in range(n)
         ]
-        cases.append(case(name, compute, {"y": draws.normal(k - 1), "flows": flows, "z_bar": draws.normal(k - 1)}))
+        cases.append(
+            case(name, compute, {"y": draws.normal(k - 1), "flows": flows, "z_bar": draws.normal(k - 1)}, check=check)
+        )
     steep = {"w": [6.0, -2.0], "u": [-5.0, 3.0], "b": 0.25}
     inputs = {"y": [0.125, 0.5], "flows": [steep], "z_bar": draws.normal(2)}
-    cases.append(case("K=3, 1 flow, w.u = -36", compute, inputs, 60))
+    cases.append(case("K=3, 1 flow, w.u = -36", compute, inputs, 60, check=check))
     inputs = {"y": [4.0, -5.0], "flows": [{"w": [3.0, -2.5], "u": [1.0, 2.0], "b": 0.5}], "z_bar": draws.normal(2)}
-    cases.append(case("K=3, 1 flow, saturated", compute, inputs, 80))
+    cases.append(case("K=3, 1 flow, saturated", compute, inputs, 80, check=check))
     return {
-        "description": "Planar flows (Rezende and Mohamed 2015) with the constraint that makes them invertible, nested.",
+        "description": "Planar flows (Rezende and Mohamed 2015) with the constraint that makes them invertible, "
+        "nested.",
         "formula": "f(y) = y + u^ tanh(w.y + b), u^ = u + [m(w.u) - w.u] w/||w||^2, m(x) = -1 + log(1 + e^x); "
         "log|det| = log|1 + u^.psi|, psi = (1 - tanh^2(w.y + b)) w. z = f_n(... f_1(y)), flows[0] = f_1 acts first; "
         "log_det is the sum. An inverse is checked by z -> y.",
         "shapes": "y and z_bar (K-1), flows a list of {w (K-1), u (K-1), b}. z (K-1), log_det, jacobian (K-1, K-1): "
         "[k][i] = dz_k/dy_i. vjp_z: {y, flows}, gradients of <z_bar, z> by y and by every flow's w, u, b. "
         "grad_log_det: the same of log_det.",
-        "reference": "Rezende and Mohamed, Variational Inference with Normalizing Flows, ICML 2015, eqs. 10-12 and A.1.",
+        "reference": "Rezende and Mohamed, Variational Inference with Normalizing Flows, ICML 2015, eqs. 10-12 and "
+        "A.1.",
     }, cases
 
 
