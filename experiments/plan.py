@@ -209,7 +209,7 @@ def quickstart():
     collapses on this small set, and there would be nothing to draw.
     """
     common = {"dataset": "digits", "epochs": 200, "learning_rate": 3e-3, "monitor_every": 4, "training_images": 0,
-              "law": "simulated"}  # fmt: skip
+              "law": "simulated", "law_draws": 2000}  # fmt: skip
     settings = ({"model": "igr_i", "temperature": 0.15}, {"model": "igr_sb", "temperature": 0.07},
                 {"model": "gs", "temperature": 0.67, "prior_temperature": 0.5})  # fmt: skip
     return [

@@ -113,4 +113,5 @@ def markdown():
 def _row(*cells):
     *texts, entry = cells
     texts = [text.replace("|", "\\|") for text in texts]
-    return "| " + " | ".join([*texts, str(entry.configurations), f"{entry.largest:.1e} {entry.unit}"]) + " |"
+    unit = entry.unit.replace("|", "\\|")
+    return "| " + " | ".join([*texts, str(entry.configurations), f"{entry.largest:.1e} {unit}"]) + " |"

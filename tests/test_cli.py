@@ -21,10 +21,7 @@ def here(tmp_path, monkeypatch):
 
 
 def test_quickstart_end_to_end(tmp_path, monkeypatch, capsys):
-    small = [
-        dataclasses.replace(c, epochs=2, m=10, law="simulated", law_draws=50, monitor_every=1)
-        for c in plan.quickstart()
-    ]
+    small = [dataclasses.replace(c, epochs=2, m=10, law_draws=50, monitor_every=1) for c in plan.quickstart()]
     monkeypatch.setattr(plan, "quickstart", lambda: small)
     assert cli.main(["quickstart", "--quiet", "--workers", "1"]) == 0
     out = capsys.readouterr().out

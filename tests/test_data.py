@@ -437,8 +437,7 @@ def slow_resize(image, height, width):
             y = min(max((i + 0.5) * h / height - 0.5, 0), h - 1)
             x = min(max((j + 0.5) * w / width - 0.5, 0), w - 1)
             rows, columns = range(int(y), min(int(y) + 2, h)), range(int(x), min(int(x) + 2, w))
-            result[i, j] = sum((1 - abs(y - r)) * (1 - abs(x - c)) * image[r, c]
-                               for r in rows for c in columns)
+            result[i, j] = sum((1 - abs(y - r)) * (1 - abs(x - c)) * image[r, c] for r in rows for c in columns)
     return result
 
 

@@ -61,6 +61,7 @@ def test_one_stick_in_closed_form(remainder):
     assert numpy.max(numpy.abs(got - numpy.concatenate([first, 1 - first], axis=-1))) <= 1e-13
 
 
+@pytest.mark.slow
 @BOTH
 def test_the_recursion_in_rho(remainder):
     """EXPERIMENTS 4, by linear interpolation: its own error falls from 7e-3 (80 nodes, 1,500 cells) to 2e-5 here."""
@@ -103,6 +104,7 @@ def test_the_remainder_is_a_stick_that_takes_everything():
     assert error <= 1e-7
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("k", [3, 6, 12])
 def test_finer_levels_agree(remainder, k, monkeypatch):
