@@ -285,7 +285,7 @@ def estimators_command(args):
     from .plots import estimators as picture
 
     print(
-        f"{args.draws} draws a point: about {max(1, round(args.draws / 20_000 * 2))} minutes on one core",
+        f"{args.draws} draws a point: about {max(1, round(args.draws / 20_000))} min on one core",
         file=sys.stderr,
     )
     started = time.monotonic()
