@@ -50,8 +50,16 @@ class Transform:
     def jacobian(self, y):
         raise NotImplementedError(f"{type(self).__name__} does not define jacobian")
 
+    def inverse_log(self, log_z):
+        """y from log z (..., K), for maps onto the simplex whose z may underflow."""
+        raise NotImplementedError(f"{type(self).__name__} does not define inverse_log")
+
     def inverse(self, z):
-        raise NotImplementedError(f"{type(self).__name__} does not define inverse")
+        """y from z; by default through inverse_log, for z (..., K) with positive entries (ValueError otherwise)."""
+        xp, _ = namespace(z)
+        if not bool(xp.all(z > 0)):
+            raise ValueError("z must be positive to be inverted; where it underflowed to 0, give inverse_log log z")
+        return self.inverse_log(xp.log(z))
 
     def inverse_pullback(self, saved, y_bar):
         """J^{-T} y_bar: the pullback of y_bar through the inverse, at z = g(y)."""

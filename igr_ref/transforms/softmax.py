@@ -63,13 +63,6 @@ class Softmax(Transform):
         k = w.shape[-1]
         return math.log(k) - (k - 1) * log_temperature(self.temperature, w) + xp.sum(self.log_forward(w), axis=-1)
 
-    def inverse(self, z):
-        """w from z (..., K) with positive entries; ValueError where an entry is 0 (use inverse_log there)."""
-        xp, _ = namespace(z)
-        if not bool(xp.all(z > 0)):
-            raise ValueError("z must be positive to be inverted; where it underflowed to 0, give inverse_log log z")
-        return self.inverse_log(xp.log(z))
-
     def inverse_log(self, log_z):
         """w from log z (..., K). ValueError where no point of the simplex maps to z at this temperature."""
         xp, _ = namespace(log_z)

@@ -70,13 +70,6 @@ class SoftmaxPlusPlus(Transform):
         xp, _ = namespace(y)
         return xp.sum(self.log_forward(y), axis=-1) - y.shape[-1] * log_temperature(self.temperature, y)
 
-    def inverse(self, z):
-        """y from z (..., K) with positive entries; ValueError where an entry is 0 (use inverse_log there)."""
-        xp, _ = namespace(z)
-        if not bool(xp.all(z > 0)):
-            raise ValueError("z must be positive to be inverted; where it underflowed to 0, give inverse_log log z")
-        return self.inverse_log(xp.log(z))
-
     def inverse_log(self, log_z):
         """y from log z (..., K): exact at temperatures where z itself underflows."""
         return like(self.temperature, log_z) * (log_z[..., :-1] - log_z[..., -1:] + math.log(self.delta))
