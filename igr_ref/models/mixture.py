@@ -14,7 +14,7 @@ import numpy
 from ..backend import namespace
 from .mixture_objective import MixturePosterior, elbo, importance_log_weights
 from .mixture_sticks import STICK_LAWS
-from .mlp import MLP
+from .mlp import MLP, named, part
 
 RHO, PERCENTILE = 0.9999, 70  # IGR-SB-MM's truncation while training (the code's values; the paper gives none)
 
@@ -58,7 +58,7 @@ class MixtureVAE:
         n_in = encoder[last].shape[0]
         limits = numpy.concatenate([numpy.full(n, math.sqrt(6 / (n_in + n))) for n in self.heads])
         encoder[last] = (rng.uniform(-1, 1, (n_in, limits.size)) * limits).astype(dtype)
-        return {**_named("encoder", encoder), **_named("decoder", decoder)}
+        return {**named("encoder", encoder), **named("decoder", decoder)}
 
     def noise_shapes(self, n_images, n_samples=1):
         """((S, B, K-1), (S, B, K, D)): the sticks' noise (`law.noise`: "uniform" or "normal"), and standard normal."""
@@ -66,7 +66,7 @@ class MixtureVAE:
 
     def posterior(self, params, x):
         """q(. | x) for images x (..., B, P)."""
-        return self._posterior(self.encoder.run(_part(params, "encoder"), x)[0])
+        return self._posterior(self.encoder.run(part(params, "encoder"), x)[0])
 
     def loss_and_grads(self, params, x, noise, objective=elbo):
         """(estimate, grads) for images x ([R,] B, P) and noise as in `noise_shapes`, each with R in front if x has it.
@@ -76,24 +76,24 @@ class MixtureVAE:
         """
         xp, _ = namespace(x, noise[0])
         decoder_grads = {}
-        o, encoder_saved = self.encoder.run(_part(params, "encoder"), x)
+        o, encoder_saved = self.encoder.run(part(params, "encoder"), x)
         estimate = objective(self._posterior(o[..., None, :, :]), noise, self._decode(params, x, decoder_grads))
         # mean over S and B: the objective's gradients are per sample
         parts = [estimate.grads[f"sticks.{name}"] for name in self.law.parameters]
         parts += [estimate.grads[name].reshape(*parts[0].shape[:-1], -1) for name in ("mu", "log_var")]
         o_bar = xp.concatenate(parts, axis=-1)
         o_bar = xp.sum(o_bar, axis=-3) / (o_bar.shape[-3] * o_bar.shape[-2])
-        encoder_grads, _ = self.encoder.pullback(_part(params, "encoder"), encoder_saved, o_bar, input_bar=False)
-        return estimate, {**_named("encoder", encoder_grads), **_named("decoder", decoder_grads)}
+        encoder_grads, _ = self.encoder.pullback(part(params, "encoder"), encoder_saved, o_bar, input_bar=False)
+        return estimate, {**named("encoder", encoder_grads), **named("decoder", decoder_grads)}
 
     def loss(self, params, x, noise, objective=elbo):
         """The estimate alone, per sample and image."""
-        q = self._posterior(self.encoder.run(_part(params, "encoder"), x)[0][..., None, :, :])
+        q = self._posterior(self.encoder.run(part(params, "encoder"), x)[0][..., None, :, :])
         return objective(q, noise, self._decode(params, x, {}))
 
     def log_weights(self, params, x, noise):
         """log w ([R,] S, B), all components kept; `mixture_objective.log_likelihood` averages them over S."""
-        q = self._posterior(self.encoder.run(_part(params, "encoder"), x)[0][..., None, :, :])
+        q = self._posterior(self.encoder.run(part(params, "encoder"), x)[0][..., None, :, :])
         return importance_log_weights(q, noise, self._decode(params, x, None))
 
     def _posterior(self, o):
@@ -108,7 +108,7 @@ class MixtureVAE:
     def _decode(self, params, x, grads):
         """decode(z) of `mixture_objective.elbo`. Its pullback leaves the decoder's gradients, of the mean over S and B,
         in the dict `grads`; with grads=None there is no pullback."""
-        decoder_params = _part(params, "decoder")
+        decoder_params = part(params, "decoder")
         x = x[..., None, :, None, :]  # a sample axis before the batch, a component axis after it
 
         def decode(z):
@@ -130,12 +130,3 @@ class MixtureVAE:
             return log_p, pullback
 
         return decode
-
-
-def _named(prefix, params):
-    return {f"{prefix}.{name}": array for name, array in params.items()}
-
-
-def _part(params, prefix):
-    cut = len(prefix) + 1
-    return {name[cut:]: array for name, array in params.items() if name.startswith(prefix + ".")}

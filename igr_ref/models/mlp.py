@@ -106,3 +106,14 @@ class MLP:
             # a layer's input is the activation's output, which is all that its pullback needs
             out_bar = act_vjp(saved[i], x_bar) if i > 0 else x_bar
         return grads, out_bar
+
+
+def named(prefix, params):
+    """The parameters under "prefix.name", as a model of several parts keeps them in one dict."""
+    return {f"{prefix}.{name}": array for name, array in params.items()}
+
+
+def part(params, prefix):
+    """The parameters of one part, under their own names again: the inverse of `named`."""
+    cut = len(prefix) + 1
+    return {name[cut:]: array for name, array in params.items() if name.startswith(prefix + ".")}

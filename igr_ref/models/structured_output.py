@@ -12,7 +12,7 @@ import math
 from ..backend import namespace
 from ..numerics import logsumexp, softmax
 from .losses import Bernoulli
-from .mlp import MLP
+from .mlp import MLP, named, part
 
 ROWS = 1000  # samples scored at once: large enough for the matrix product, small enough for the cache
 
@@ -39,9 +39,9 @@ class StructuredOutput:
         """Fresh parameters (no replica axis) as NumPy arrays."""
         params = {}
         for name in ("first", "second", "decoder"):
-            params |= _named(name, getattr(self, name).init(rng, dtype))
+            params |= named(name, getattr(self, name).init(rng, dtype))
         for name in ("first", "second"):
-            params |= _named(name, self.unit.init(rng, self.n_units, dtype))
+            params |= named(name, self.unit.init(rng, self.n_units, dtype))
         return params
 
     def noise_shape(self, n_images, n_samples=1):
@@ -62,14 +62,14 @@ class StructuredOutput:
         grads = {}
 
         def back(name, out_bar, input_bar=True):
-            own, in_bar = getattr(self, name).pullback(_part(params, name), saved[name], out_bar, input_bar)
-            grads.update(_named(name, own))
+            own, in_bar = getattr(self, name).pullback(part(params, name), saved[name], out_bar, input_bar)
+            grads.update(named(name, own))
             return in_bar
 
         def back_unit(name, h_bar):
             psi_bar = 2 * h_bar.reshape(*log_p.shape, self.n_units)  # h = 2 psi - 1
-            o_bar, own = self.unit.pullback(_part(params, name), units[name], psi_bar)
-            grads.update(_named(name, own))
+            o_bar, own = self.unit.pullback(part(params, name), units[name], psi_bar)
+            grads.update(named(name, own))
             return o_bar
 
         o_bar = back_unit("second", back("decoder", _rows(bar)))
@@ -99,7 +99,7 @@ class StructuredOutput:
             def draw(image, start, stop):
                 return noise[start:stop, image]
 
-        first, second = _part(params, "first"), _part(params, "second")
+        first, second = part(params, "first"), part(params, "second")
         o = self.first.run(first, x_upper)[0]
         # all images share the thresholds: IGR-Planar's take an inversion
         cuts = self.unit.threshold(first, o), self.unit.threshold(second, o)
@@ -119,12 +119,12 @@ class StructuredOutput:
         """(logits ([R,] S, B, P), (what the three networks saved, what the two layers of units saved))."""
         self._check(x_upper, noise)
         saved, units = {}, {}
-        o, saved["first"] = self.first.run(_part(params, "first"), x_upper)
-        psi, units["first"] = unit(_part(params, "first"), o[..., None, :, :], noise[..., 0, :])
+        o, saved["first"] = self.first.run(part(params, "first"), x_upper)
+        psi, units["first"] = unit(part(params, "first"), o[..., None, :, :], noise[..., 0, :])
         lead = psi.shape[:-1]  # ([R,] S, B); the networks behind see S B rows
-        o, saved["second"] = self.second.run(_part(params, "second"), _rows(2 * psi - 1))
-        psi, units["second"] = unit(_part(params, "second"), o.reshape(*lead, -1), noise[..., 1, :])
-        logits, saved["decoder"] = self.decoder.run(_part(params, "decoder"), _rows(2 * psi - 1))
+        o, saved["second"] = self.second.run(part(params, "second"), _rows(2 * psi - 1))
+        psi, units["second"] = unit(part(params, "second"), o.reshape(*lead, -1), noise[..., 1, :])
+        logits, saved["decoder"] = self.decoder.run(part(params, "decoder"), _rows(2 * psi - 1))
         return logits.reshape(*lead, -1), (saved, units)
 
     def _binary(self, params, o, noise):
@@ -152,12 +152,3 @@ def _rows(x):
 def _signs(b, o):
     """2 b - 1 for booleans b."""
     return 2 * b.astype(o.dtype) - 1
-
-
-def _named(prefix, params):
-    return {f"{prefix}.{name}": array for name, array in params.items()}
-
-
-def _part(params, prefix):
-    cut = len(prefix) + 1
-    return {name[cut:]: array for name, array in params.items() if name.startswith(prefix + ".")}

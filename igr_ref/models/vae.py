@@ -12,7 +12,7 @@ from ..backend import namespace
 from ..distributions import IGR, GumbelSoftmax
 from ..estimators.relax import bounded_parameters
 from ..transforms import Chain, PlanarFlow, SoftmaxPlusPlus, StickBreaking
-from .mlp import MLP
+from .mlp import MLP, named, part
 
 
 class Family:
@@ -177,7 +177,7 @@ class VAE:
         """Fresh parameters (no replica axis) as NumPy arrays."""
         encoder, decoder = self.encoder.init(rng, dtype), self.decoder.init(rng, dtype)
         own = self.family.init(rng, dtype)
-        return {**_named("encoder", encoder), **_named("decoder", decoder), **_named("flow", own)}
+        return {**named("encoder", encoder), **named("decoder", decoder), **named("flow", own)}
 
     def noise_shape(self, n_images, n_samples=1):
         """(S, B, N, K or K-1): the noise of one step, without a replica axis."""
@@ -185,11 +185,11 @@ class VAE:
 
     def posterior(self, params, x):
         """q(z|x) for images x (..., B, P), parameters (..., B, N, .)."""
-        return self.family.posterior(self.encoder.run(_part(params, "encoder"), x)[0], _part(params, "flow"))
+        return self.family.posterior(self.encoder.run(part(params, "encoder"), x)[0], part(params, "flow"))
 
     def decode(self, params, z):
         """Decoder outputs (..., B, P or 2P) of codes z (..., B, N, K)."""
-        return self.decoder.run(_part(params, "decoder"), z.reshape(*z.shape[:-2], -1))[0]
+        return self.decoder.run(part(params, "decoder"), z.reshape(*z.shape[:-2], -1))[0]
 
     def code_decoder(self, params):
         """A function (x (P,), indicators (m, N (K-1))) -> log p(x|b) (m,), for m codes b of one image.
@@ -197,7 +197,7 @@ class VAE:
         A code is given by its indicators 1[b_n > k], k = 1..K-1, as inverse-cdf sampling makes them (u >= cdf_k). With
         the decoder's first weights differenced over k, z W = W_1 + sum_k 1[b > k] (W_{k+1} - W_k): no one-hots.
         """
-        decoder = _part(params, "decoder")
+        decoder = part(params, "decoder")
         weight = decoder["0.weight"].reshape(self.family.n, self.family.k, -1)
         decoder["0.bias"] = decoder["0.bias"] + weight[:, 0].sum(axis=0)
         decoder["0.weight"] = (weight[:, 1:] - weight[:, :-1]).reshape(-1, weight.shape[-1])
@@ -212,7 +212,7 @@ class VAE:
 
     def loss(self, params, x, noise, estimator):
         """The estimate of L per sample and image, without gradients: see `loss_and_grads`."""
-        q = self.family.posterior(self.encode(params, x)[0], _part(params, "flow"))
+        q = self.family.posterior(self.encode(params, x)[0], part(params, "flow"))
         return estimator(q, noise, self.reconstruction(params, x)[0], self.family.prior(q))
 
     def loss_and_grads(self, params, x, noise, estimator):
@@ -221,14 +221,14 @@ class VAE:
         estimate.value, .kl and .loss are ([R,] S, B); grads are those of the mean over samples and images.
         """
         o, saved = self.encode(params, x)
-        q = self.family.posterior(o, _part(params, "flow"))
+        q = self.family.posterior(o, part(params, "flow"))
         f, decoder_grads = self.reconstruction(params, x)
         estimate = estimator(q, noise, f, self.family.prior(q))
         return estimate, self.gradients(params, o, saved, estimate.grads, decoder_grads)
 
     def encode(self, params, x):
         """The encoder's outputs ([R,] 1, B, E), with an axis for samples before the batch, and what it saved."""
-        o, saved = self.encoder.run(_part(params, "encoder"), x)
+        o, saved = self.encoder.run(part(params, "encoder"), x)
         return o[..., None, :, :], saved
 
     def gradients(self, params, o, saved, q_grads, decoder_grads):
@@ -237,11 +237,11 @@ class VAE:
         xp, _ = namespace(bar)
         size = bar.shape[-3] * bar.shape[-2]
         encoder_grads, _ = self.encoder.pullback(
-            _part(params, "encoder"), saved, xp.sum(bar, axis=-3) / size, input_bar=False
+            part(params, "encoder"), saved, xp.sum(bar, axis=-3) / size, input_bar=False
         )
-        grads = {**_named("encoder", encoder_grads), **_named("decoder", decoder_grads)}
+        grads = {**named("encoder", encoder_grads), **named("decoder", decoder_grads)}
         samples = (bar.ndim - 3, bar.ndim - 2)  # S and B, after the replicas
-        for name in _part(params, "flow"):
+        for name in part(params, "flow"):
             grads[f"flow.{name}"] = xp.sum(q_grads[name], axis=samples) / size
         return grads
 
@@ -251,7 +251,7 @@ class VAE:
         Each call leaves in `decoder_grads` the decoder's gradients of the sum of `weights` f(z), weights ([R,] S, B)
         with 1/(S B) for None: those of the last call stand.
         """
-        decoder_params = _part(params, "decoder")
+        decoder_params = part(params, "decoder")
         decoder_grads = {}
 
         def f(z):
@@ -269,12 +269,3 @@ class VAE:
             return -log_p, None if z_bar is None else z_bar.reshape(z.shape) * (lead[-2] * lead[-1])
 
         return f, decoder_grads
-
-
-def _named(prefix, params):
-    return {f"{prefix}.{name}": array for name, array in params.items()}
-
-
-def _part(params, prefix):
-    cut = len(prefix) + 1
-    return {name[cut:]: array for name, array in params.items() if name.startswith(prefix + ".")}
