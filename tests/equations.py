@@ -12,7 +12,7 @@ PAPER = {
     3: ("its gradient estimate", "estimators.reparameterization"),
     4: ("the relaxed objective", "estimators.reparameterization"),
     5: ("Gumbel-Softmax sample", "distributions.GumbelSoftmax.run"),
-    6: ("Gumbel-Softmax density", "distributions.GumbelSoftmax.log_prob_z"),
+    6: ("Gumbel-Softmax density", "distributions.GumbelSoftmax.log_prob_log_z"),
     7: ("KL of discrete laws", "distributions.Categorical.kl_uniform"),
     8: (
         "KL(normalised alpha || p_0), the substitute that the paper argues against",

@@ -89,9 +89,9 @@ def test_log_prob_and_its_pullback():
         want = oracles.exp_concrete(log_alpha, temperature, y)
         label = {"equation": "eq. 6", "oracle": "textbook, longdouble", "scale": log_alpha.shape[-1]}
         check(numpy.asarray(q.log_prob(y)), want, function=f"{NAME}.log_prob", **label)
-        by_z = numpy.asarray(q.log_prob_z(y))
+        by_z = numpy.asarray(q.log_prob_log_z(y))
         scale = float(numpy.abs(y).sum())
-        check(by_z, want - y.sum(axis=-1), **{**label, "function": f"{NAME}.log_prob_z", "scale": scale})
+        check(by_z, want - y.sum(axis=-1), **{**label, "function": f"{NAME}.log_prob_log_z", "scale": scale})
         bars, y_bar = q.log_prob_vjp(y, bar)
         k = y.shape[-1]
         p = oracles.exp_concrete_p(log_alpha, temperature, y)
@@ -145,7 +145,7 @@ def test_low_temperature_leaves_the_density_finite(dtype):
         for out in (
             y,
             q.log_prob(y),
-            q.log_prob_z(y),
+            q.log_prob_log_z(y),
             q.pullback(saved, z)["log_alpha"],
             q.log_prob_vjp(y, y[:, 0])[1],
         ):

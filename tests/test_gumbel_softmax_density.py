@@ -20,8 +20,8 @@ mp.dps = 50
 
 
 def test_densities_to_50_digits():
-    """1e-13 of the sizes of the terms, for log_prob (measure prod dz_k/z_k) and log_prob_z (Lebesgue)."""
-    worst = {"log_prob": 0.0, "log_prob_z": 0.0}
+    """1e-13 of the sizes of the terms, for log_prob (measure prod dz_k/z_k) and log_prob_log_z (Lebesgue)."""
+    worst = {"log_prob": 0.0, "log_prob_log_z": 0.0}
     for _, log_alpha, gumbel, temperature in cases(500, 4, categories=(2, 3, 6)):
         log_alpha, gumbel = (x.reshape(-1, x.shape[-1])[0] for x in (log_alpha, gumbel))
         q = GumbelSoftmax(log_alpha, temperature)
@@ -32,7 +32,7 @@ def test_densities_to_50_digits():
         total = mp.log(mp.fsum(mp.exp(b - tau * v) for b, v in zip(a, at, strict=True)))
         terms = [mp.log(mp.factorial(k - 1)), (k - 1) * mp.log(tau), -k * total]
         terms += [b - tau * v for b, v in zip(a, at, strict=True)]
-        for name, extra in (("log_prob", []), ("log_prob_z", [-v for v in at])):
+        for name, extra in (("log_prob", []), ("log_prob_log_z", [-v for v in at])):
             size = max(1, mp.fsum(abs(t) for t in terms + extra))
             error = abs(float(getattr(q, name)(y)) - mp.fsum(terms + extra)) / size
             worst[name] = max(worst[name], float(error))
@@ -44,11 +44,13 @@ def test_densities_to_50_digits():
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 3.0])
 @pytest.mark.parametrize("k", [2, 3])
 def test_densities_integrate_to_one(k, temperature):
-    """log_prob_z over dz_1..dz_{K-1}; log_prob over prod_k z_k^{-1} dz_1..dz_{K-1}, which is da."""
+    """log_prob_log_z over dz_1..dz_{K-1}; log_prob over prod_k z_k^{-1} dz_1..dz_{K-1}, which is da."""
     q = GumbelSoftmax(ALPHAS[k], temperature)
     reach = numpy.full(k - 1, 34 / temperature)  # the density falls as e^{-tau |a|}
     log_z, cell = log_ratio_grid(-reach, reach, {2: 1000, 3: 300}[k])
-    check_integral(integral(q.log_prob_z(log_z), log_z, cell), 1.0, equation="eq. 6", function=f"{NAME}.log_prob_z")
+    check_integral(
+        integral(q.log_prob_log_z(log_z), log_z, cell), 1.0, equation="eq. 6", function=f"{NAME}.log_prob_log_z"
+    )
     check_integral(float(numpy.exp(q.log_prob(log_z)).sum() * cell), 1.0, equation="eq. 6", function=f"{NAME}.log_prob")
 
 
@@ -58,7 +60,7 @@ def test_samples_follow_their_density(temperature):
     y = q.run_log(numpy.random.default_rng(5).gumbel(size=(100_000, 2)))
     reach = 40 / temperature
     label = {"equation": "eq. 6", "function": f"{NAME}.run_log"}
-    density_checks.check_samples(y[:, 0] - y[:, 1], q.log_prob_z, -reach, reach, **label)
+    density_checks.check_samples(y[:, 0] - y[:, 1], q.log_prob_log_z, -reach, reach, **label)
 
 
 @pytest.mark.parametrize("temperature", [0.05, 1.0])

@@ -91,7 +91,9 @@ def _on_distributions(a):
         y, bar = saved[1], a["bar"]
         out[name] = [z, q.sample_vjp(noise, z), q.log_prob(y), q.log_prob_vjp(y, bar), q.category(noise)]
         out[name] += [q.discretize(noise), q.pullback_y(saved, y)]
-        out[name] += [q.kl(p), q.kl_vjp(p, bar), q.log_prob_z(z)] if name == "igr" else [q.log_probs(), q.log_prob_z(y)]
+        out[name] += (
+            [q.kl(p), q.kl_vjp(p, bar), q.log_prob_z(z)] if name == "igr" else [q.log_probs(), q.log_prob_log_z(y)]
+        )
         for estimator in (igr_ref.reparameterization, igr_ref.sticking_the_landing):
             estimate = estimator(q, noise, lambda z: (((z * z).sum(axis=-1)).sum(axis=-1), 2 * z), p)
             out[f"{name}, {estimator.__name__}"] = [estimate.loss, estimate.value, estimate.kl, estimate.grads]

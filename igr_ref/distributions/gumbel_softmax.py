@@ -20,8 +20,8 @@ class GumbelSoftmax(Relaxation):
     """Parameter log_alpha: (..., K), unnormalised; noise: Gumbel(0, 1) draws (..., K).
 
     log_prob is the density of y = log z under the measure prod_{k<=K} z_k^{-1} dz_1..dz_{K-1}, which treats all K
-    categories alike; `log_prob_z` is eq. 6, under Lebesgue measure dz_1..dz_{K-1} like every IGR density. The
-    difference, -sum_k y_k, does not depend on parameters and cancels in log q - log p.
+    categories alike; log_prob_z and log_prob_log_z are eq. 6, under Lebesgue measure dz_1..dz_{K-1} like every IGR
+    density. The difference, -sum_k y_k, does not depend on parameters and cancels in log q - log p.
     """
 
     def __init__(self, log_alpha, temperature, validate=True):
@@ -70,8 +70,13 @@ class GumbelSoftmax(Relaxation):
         log_alpha_bar = bar[..., None] * (1 - y.shape[-1] * p)
         return {"log_alpha": log_alpha_bar}, -like(self.temperature, y) * log_alpha_bar
 
-    def log_prob_z(self, y):
-        """eq. 6: log density of z = e^y under Lebesgue measure of z_1..z_{K-1}, given y = log z (..., K)."""
+    def log_prob_z(self, z):
+        """eq. 6: log density under Lebesgue measure of z_1..z_{K-1} of a point z (..., K) with positive entries."""
+        xp, _ = namespace(z)
+        return self.log_prob_log_z(xp.log(z))
+
+    def log_prob_log_z(self, y):
+        """The same density, of z, given y = log z (..., K), which reaches points whose z underflows."""
         xp, _ = namespace(y)
         return self.log_prob(y) - xp.sum(y, axis=-1)
 

@@ -89,7 +89,7 @@ def gumbel_softmax(x):
         "z": z,
         "log_z": q.run_log(x["gumbel"]),
         "vjp_z": q.pullback(saved, x["z_bar"])["log_alpha"],
-        "log_prob": q.log_prob_z(x["point"]),
+        "log_prob": q.log_prob_log_z(x["point"]),
         "log_prob_exp_concrete": q.log_prob(x["point"]),
         "grad_log_alpha": bars["log_alpha"],
         "grad_point": point_bar,
