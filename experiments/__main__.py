@@ -13,14 +13,14 @@ from pathlib import Path
 
 from igr_ref.backend import device_namespace
 
-from . import data, grid, plan, reproduce, sweep, tables
+from . import data, grid, plan, published, reproduce, sweep, tables
 from .progress import Progress, clock
-from .report import load_results
-from .store import provenance, read_json, write_json
+from .store import load_results, provenance, read_json, write_json
 from .tables import scores
 from .train import Interrupted, State, TrainingError
 from .train import run as run_config
 
+RESULTS = Path(__file__).parent / "results"
 EXAMPLES = """examples:
   python -m experiments quickstart
   python -m experiments train --dataset mnist --model igr_i --temperature 0.15 --epochs 10 --learning-rate 1e-3
@@ -93,7 +93,15 @@ def main(argv=None):
     for name in reproduce.COMMANDS:
         add_reproduction(command(name, reproduce_command, f"Run and show the paper's {name[:-1]} {name[-1]}."))
     add_reproduction(command("all", reproduce_command, "Every table and figure, one after the other."))
-    renew = command("report", report_command, "Regenerate README's tables from experiments/results.")
+    ours = command("published", published_command, "Run what is missing of the sheets that this project publishes.")
+    ours.add_argument("sheets", nargs="*", help=f"which (default: all): {', '.join(published.SHEETS)}")
+    ours.set_defaults(results=RESULTS)
+    add_execution(ours)
+    renew = command(
+        "report",
+        report_command,
+        "Regenerate README's and REPRODUCTION.md's tables, and the figures, from experiments/results.",
+    )
     renew.add_argument(
         "--check", action="store_true", help="change nothing; exit 1 if a table is not what the results give"
     )
@@ -131,7 +139,6 @@ def main(argv=None):
 def add_reproduction(sub):
     """The options that all tables and figures share."""
     sub.add_argument("--preset", default="smoke", help=f"{', '.join(grid.PRESETS)} (default %(default)s)")
-    sub.add_argument("--estimate", action="store_true", help="say what would run and what it costs, and stop")
     many = {"nargs": "+", "default": None}
     sub.add_argument("--datasets", **many, help="only these data sets")
     sub.add_argument("--architectures", **many, choices=plan.ARCHITECTURES)
@@ -143,11 +150,19 @@ def add_reproduction(sub):
         sub.add_argument("--" + name.replace("_", "-"), type=int)
     sub.add_argument("--learning-rate", type=float)
     sub.add_argument("--gs-prior-temperature", type=float, help="adds Gumbel-Softmax rows with this prior temperature")
+    sub.add_argument("--as-published", dest="figures_as_published", action="store_true", default=None,
+                     help="figures 1, 3-8: Gumbel-Softmax by the published code's 200 steps on a KL")  # fmt: skip
+    sub.add_argument("--figures", type=Path, help="folder for the pictures (default: figures)")
     sub.add_argument(
         "--results", type=Path, default=Path("runs/results"), help="folder of results (default %(default)s)"
     )
+    add_execution(sub)
+
+
+def add_execution(sub):
+    """The options of everything that runs a plan."""
+    sub.add_argument("--estimate", action="store_true", help="say what would run and what it costs, and stop")
     sub.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs in progress (default %(default)s)")
-    sub.add_argument("--figures", type=Path, help="folder for the pictures (default: figures)")
     sub.add_argument("--executor", choices=("local", "dask", "mpi"), default="local")
     sub.add_argument("--scheduler", help="address of the Dask scheduler")
     sub.add_argument("--workers", type=int, help="local processes (default: as many as cores)")
@@ -158,26 +173,15 @@ def add_reproduction(sub):
 
 def reproduce_command(args):
     tuples = ("datasets", "architectures", "models", "estimators", "temperatures", "seeds")
-    values = ("epochs", "selection_epochs", "m", "samples", "steps", "learning_rate", "gs_prior_temperature")
+    values = ("epochs", "selection_epochs", "m", "samples", "steps", "learning_rate", "gs_prior_temperature",
+              "figures_as_published")  # fmt: skip
     changes = {name: tuple(getattr(args, name)) for name in tuples if getattr(args, name)}
     changes |= {name: getattr(args, name) for name in values}
     options = reproduce.narrowed(args.preset, **changes)
     commands = reproduce.COMMANDS if args.command == "all" else (args.command,)
-    workers = args.workers or os.cpu_count()
     if args.estimate:
-        rows, wall = reproduce.estimate(commands, options, args.results, args.data_dir, workers)
-        print(reproduce.cost_text(rows, wall, workers))
-        return 0
-    executors = {
-        "local": lambda: sweep.local_executor(args.workers),
-        "dask": lambda: sweep.dask_executor(args.scheduler),
-        "mpi": sweep.mpi_executor,
-    }
-    folders = (args.results.resolve(), args.runs.resolve())
-    failed = reproduce.run(
-        commands, options, *folders, lambda text: print(text, file=sys.stderr, flush=True), part=args.shard,
-        make_executor=executors[args.executor], data_dir=args.data_dir, device=args.device,
-    )  # fmt: skip
+        return print_estimate(args, [(commands, options)])
+    failed = run_missing(args, commands, options)
     results = load_results(args.results)
     for name in commands:
         print(f"\n{name}")
@@ -188,9 +192,50 @@ def reproduce_command(args):
             continue
         drawn, lines = reproduce.figure(name, options, results, (args.figures or Path("figures")) / f"{name}.png")
         print("\n".join([*lines, f"{drawn} written" if drawn else "runs are missing: no figure"]))
+    return say_failed(failed)
+
+
+def run_missing(args, commands, options):
+    """Everything the commands need and the results lack; {id: error} of what failed."""
+    executors = {
+        "local": lambda: sweep.local_executor(args.workers),
+        "dask": lambda: sweep.dask_executor(args.scheduler),
+        "mpi": sweep.mpi_executor,
+    }
+    folders = (args.results.resolve(), args.runs.resolve())
+    return reproduce.run(
+        commands, options, *folders, lambda text: print(text, file=sys.stderr, flush=True), part=args.shard,
+        make_executor=executors[args.executor], data_dir=args.data_dir, device=args.device,
+    )  # fmt: skip
+
+
+def print_estimate(args, plans):
+    """The cost of [(commands, options)]."""
+    workers = args.workers or os.cpu_count()
+    rows, wall = [], 0.0
+    for commands, options in plans:
+        more, seconds = reproduce.estimate(commands, options, args.results, args.data_dir, workers)
+        rows, wall = rows + more, wall + seconds
+    print(reproduce.cost_text(rows, wall, workers))
+    return 0
+
+
+def say_failed(failed):
     for name, error in failed.items():
         print(f"FAILED {name}: {error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def published_command(args):
+    sheets = published.sheets(args.sheets)
+    if args.estimate:
+        return print_estimate(args, [((sheet.command,), sheet.options) for sheet in sheets.values()])
+    failed = {}
+    for name, sheet in sheets.items():
+        print(f"{name}", file=sys.stderr)
+        failed |= run_missing(args, (sheet.command,), sheet.options)
+    print(f"results are in {args.results}; python -m experiments report draws the tables and figures from them")
+    return say_failed(failed)
 
 
 def quickstart(args):
@@ -307,10 +352,12 @@ def estimators_command(args):
 def report_command(args):
     from .report import report
 
-    same = report(check=args.check)
-    print("README's tables are what the results give" if same else
-          "README's tables differ from the results" if args.check else "README.md updated")  # fmt: skip
-    return 1 if args.check and not same else 0
+    differ = report(check=args.check)
+    if not differ:
+        print("tables and figures are what the results give")
+    for name in differ:
+        print(f"{name} differs from what the results give" if args.check else f"{name} updated")
+    return 1 if args.check and differ else 0
 
 
 def _trained(folder, config, dataset, device="cpu"):

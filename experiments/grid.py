@@ -36,6 +36,7 @@ class Options:
     samples: int = 10_000  # figures 1, 3-8: relaxed samples a step,
     steps: int = 1000  # and steps
     figure_draws: int = 1_000_000
+    figures_as_published: bool = False  # Gumbel-Softmax by the published code's 200 steps on a KL (AUDIT 19)
 
 
 PRESETS = {
@@ -166,10 +167,14 @@ FIGURES = {  # figure -> (target, [(model, K, temperature)])
 def figure_configs(number, options):
     """The fits of Figure 1, 3, ... 8: every model with every seed."""
     target, models = FIGURES[number]
+    published = (
+        {"objective": "kl_as_published", "steps": min(options.steps, 200)} if options.figures_as_published else {}
+    )
     return [
         ApproximationConfig(
-            target=target, model=model, n_categories=k, temperature=tau, samples=options.samples, steps=options.steps,
+            target=target, model=model, n_categories=k, temperature=tau, samples=options.samples,
             law_draws=options.figure_draws, seed=seed,
+            **{"steps": options.steps} | (published if model == "gs" else {}),
         )
         for model, k, tau in models
         for seed in options.seeds

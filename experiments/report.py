@@ -1,42 +1,82 @@
-"""README's tables from the committed result files, and nothing else."""
+"""README's and figures/REPRODUCTION.md's tables, and the figures, from the committed result files and nothing else."""
 
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 
-from . import tables
-from .store import read_json, write_atomically
-from .tables import probes
+from . import grid, published, reproduce, tables
+from .store import load_results, write_atomically
+from .tables import approximations, claims, probes
 
 RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).resolve().parents[1] / "README.md"
-
-
-def load_results(folder=RESULTS):
-    """{run id: result} of every .json below `folder`."""
-    return {result["id"]: result for result in map(read_json, sorted(Path(folder).rglob("*.json")))}
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+PAGE = ROOT / "figures" / "REPRODUCTION.md"
 
 
 def sections(results):
-    """{marker name: Markdown}: what stands between <!-- name --> and <!-- /name --> in the README."""
-    return {"probes": tables.markdown(probes.HEADER, probes.rows(results))}
+    """{marker name: Markdown}: what stands between <!-- name --> and <!-- /name --> in the two pages."""
+    figures = [c for n, s in published.SHEETS.items() if s.command in reproduce.FIGURES for c in _fits(s)]
+    content = {
+        "probes": tables.markdown(probes.HEADER, probes.rows(results)),
+        "approximations": tables.markdown(approximations.HEADER, approximations.rows(figures, results)),
+        "claims": tables.markdown(claims.HEADER, claims.rows(published.SHEETS, results)),
+    }
+    for name, sheet in published.SHEETS.items():
+        if sheet.command in reproduce.TABLES and sheet.command != "figure2":
+            content[name] = tables.markdown(*reproduce.table(sheet.command, sheet.options, results))
+    return content
 
 
-def updated(text, results):
-    """`text` with every marked section regenerated; ValueError if a marker is missing."""
-    for name, content in sections(results).items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        if not pattern.search(text):
-            raise ValueError(f"README.md has no section between <!-- {name} --> and <!-- /{name} -->")
-        text = pattern.sub(lambda match, content=content: match[1] + content + "\n" + match[2], text)
-    return text
+def _fits(sheet):
+    return grid.figure_configs(reproduce.FIGURES[sheet.command], sheet.options)
+
+
+def updated(text, content):
+    """`text` with every marked section regenerated from `content`; ValueError for a marker without content."""
+
+    def section(match):
+        if match[1] not in content:
+            raise ValueError(f"there is no table named {match[1]} for the section <!-- {match[1]} -->")
+        return f"<!-- {match[1]} -->\n{content[match[1]]}\n<!-- /{match[1]} -->"
+
+    return re.sub(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", section, text, flags=re.DOTALL)
+
+
+def drawn(results, folder):
+    """Draw every published figure whose runs are all there into `folder`: {file name: path}."""
+    paths = {}
+    for name, sheet in published.SHEETS.items():
+        if sheet.command in reproduce.FIGURES or sheet.command == "figure2":
+            path, _ = reproduce.figure(sheet.command, sheet.options, results, Path(folder) / f"{name}.png")
+            if path:
+                paths[path.name] = path
+    return paths
 
 
 def report(check=False):
-    """Rewrite README's tables; with `check`, only say whether they are what the results give. Returns True if so."""
-    before = README.read_text(encoding="utf-8")
-    after = updated(before, load_results())
-    if not check and after != before:
-        write_atomically(README, after.encode())
-    return after == before
+    """Rewrite the pages and figures; with `check`, change nothing. Returns what differed from the results, by name."""
+    from .plots import style
+
+    results = load_results(RESULTS)
+    content = sections(results)
+    differ = []
+    shown = set()
+    for path in (README, PAGE):
+        before = path.read_text(encoding="utf-8")
+        after = updated(before, content)
+        shown |= set(re.findall(r"<!-- (\w+) -->", before))
+        if after != before:
+            differ.append(path.name)
+            if not check:
+                write_atomically(path, after.encode())
+    differ += [f"{name}: no section shows it" for name in content if name not in shown]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in drawn(results, folder).items():
+            if style.source(path) != style.source(PAGE.parent / name):
+                differ.append(name)
+                if not check:
+                    write_atomically(PAGE.parent / name, path.read_bytes())
+    return differ

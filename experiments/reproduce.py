@@ -13,7 +13,7 @@ from . import data, grid, paper_numbers, sweep, tables
 from .plan import MODELS, from_dict
 from .programs import program
 from .progress import clock
-from .report import load_results
+from .store import load_results
 from .tables import number
 
 TABLES = {"table1": grid.table_1, "table4": grid.table_1, "figure2": grid.table_1, "table5": grid.table_5,

@@ -62,6 +62,11 @@ def read_json(path):
         raise StoreError(f"{path} is damaged (not JSON: {error}); delete it and run again") from error
 
 
+def load_results(folder):
+    """{run id: result} of every .json below `folder`."""
+    return {result["id"]: result for result in map(read_json, sorted(Path(folder).rglob("*.json")))}
+
+
 def save_checkpoint(path, arrays, meta):
     """Arrays (a dict of NumPy arrays) and JSON-able `meta` in one uncompressed .npz, each member with its CRC."""
     buffer = io.BytesIO()

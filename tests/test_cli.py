@@ -102,13 +102,22 @@ def test_help_of_every_command_has_examples(capsys):
 
 
 def test_readme_tables_are_what_the_results_give():
-    assert report.report(check=True)
+    assert report.report(check=True) == []
 
 
-def test_report_finds_what_is_out_of_date():
-    results = report.load_results()
+def test_report_finds_what_is_out_of_date(tmp_path, monkeypatch):
+    content = report.sections(report.load_results(report.RESULTS))
     text = report.README.read_text(encoding="utf-8")
-    stale = text.replace("−1", "−7", 1) if "−1" in text else text.replace("missing", "found", 1)
-    assert report.updated(stale, results) == text != stale
-    with pytest.raises(ValueError, match="no section"):
-        report.updated("nothing here", results)
+    stale = text.replace("−132", "−732", 1)
+    assert report.updated(stale, content) == text != stale
+    with pytest.raises(ValueError, match="no table named nothing"):
+        report.updated("<!-- nothing -->\n<!-- /nothing -->", content)
+    (tmp_path / "README.md").write_text(stale, encoding="utf-8")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "REPRODUCTION.md").write_text(report.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(report, "README", tmp_path / "README.md")
+    monkeypatch.setattr(report, "PAGE", tmp_path / "figures" / "REPRODUCTION.md")
+    pictures = [path.name for path in report.drawn(report.load_results(report.RESULTS), tmp_path).values()]
+    assert report.report(check=True) == ["README.md", *pictures]  # and no picture lies in that folder yet
+    assert report.report() == ["README.md", *pictures] and report.report(check=True) == []
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == text

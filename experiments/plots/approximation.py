@@ -35,7 +35,7 @@ def draw(results, path):
         row[0].set_ylabel("probability")
     for axes in grid[-1]:
         axes.set_xlabel("category")
-    return style.save(figure, path)
+    return style.save(figure, path, shown=[[r["config"], r["laws"], r["metrics"]] for r in results])
 
 
 def _panel(axes, group, when):

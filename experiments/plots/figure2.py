@@ -13,7 +13,7 @@ def draw(options, results, path):
     """Curves of the plain, linear runs of the first data set. Returns the path, or None if no run is there."""
     plt = style.apply()
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    drawn = 0
+    shown = []
     dataset = options.datasets[0]
     for cell in grid.table_1(options):
         if (cell.dataset, cell.architecture, cell.estimator) != (dataset, options.architectures[0], "plain"):
@@ -33,10 +33,10 @@ def draw(options, results, path):
         if len(done) > 1:
             sd = values.std(axis=0, ddof=1)
             axes.fill_between(epoch, mean - sd, mean + sd, color=looks["color"], alpha=0.2, linewidth=0)
-        drawn += 1
-    if not drawn:
+        shown.append([name, done[0]["config"]["temperature"], epoch.tolist(), values.tolist()])
+    if not shown:
         plt.close(figure)
         return None
     axes.set(xlabel="epoch", ylabel="continuous test ELBO / 100 (nats per image)", title=f"{dataset}, linear")
     axes.legend(loc="lower right")
-    return style.save(figure, path)
+    return style.save(figure, path, shown)

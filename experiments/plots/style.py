@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from pathlib import Path
 
 import matplotlib
@@ -10,6 +12,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from PIL import Image
 
 from ..store import write_atomically
 
@@ -26,10 +29,24 @@ def apply():
     return plt
 
 
-def save(figure, path):
-    """Write a PNG atomically, without a date inside, so that the same figure is the same file. Returns the path."""
+def save(figure, path, shown=None):
+    """Write a PNG atomically, without a date inside, so that the same figure is the same file. Returns the path.
+
+    `shown`: the numbers in the picture (anything JSON can hold); their hash goes into the file, for `source`.
+    """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    text = json.dumps(shown, sort_keys=True).encode()
+    metadata = {"Software": None} | ({} if shown is None else {"Source": hashlib.sha256(text).hexdigest()})
+    figure.savefig(buffer, format="png", metadata=metadata)
     plt.close(figure)
     write_atomically(path, buffer.getvalue())
     return path
+
+
+def source(path):
+    """The hash of the numbers that a saved figure shows; None if there is no such file, or no hash in it."""
+    try:
+        with Image.open(path) as image:
+            return image.info.get("Source")
+    except FileNotFoundError:
+        return None

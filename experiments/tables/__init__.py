@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy
+
 
 def text(header, rows):
     """Aligned columns: the first to the left, the others to the right."""
@@ -28,3 +30,9 @@ def number(value, digits=2):
 
 def mean_se(entry, digits=2):
     return f"{number(entry['mean'], digits)} ± {number(entry['se'], digits)}"
+
+
+def mean_sd(values, digits=2):
+    """Mean ± standard deviation over seeds; the mean alone where there is one."""
+    sd = f" ± {number(float(numpy.std(values, ddof=1)), digits)}" if len(values) > 1 else ""
+    return number(float(numpy.mean(values)), digits) + sd
