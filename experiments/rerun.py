@@ -1,0 +1,61 @@
+"""Run a published result's config again, in a process with the recorded BLAS settings, and compare the metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from .plan import from_dict
+from .store import THREAD_VARIABLES, read_json
+
+ROOT = Path(__file__).resolve().parents[1]
+CHILD = """
+import json, sys
+from experiments import sweep
+fields, results, runs, data_dir = json.load(sys.stdin)
+sweep.work(fields, results, runs, data_dir)
+"""
+
+
+def chosen(folder, n, seed):
+    """n result files below `folder`, by chance. ValueError if there are fewer."""
+    paths = sorted(Path(folder).rglob("*.json"))
+    if len(paths) < n:
+        raise ValueError(f"{folder} holds {len(paths)} results, {n} were asked for")
+    return random.Random(seed).sample(paths, n)
+
+
+def differences(before, after, at=""):
+    """[(name, value before, value after)] of every number that differs between two nested dicts of metrics."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        names = sorted(set(before) | set(after))
+        return [d for name in names for d in differences(before.get(name), after.get(name), f"{at}.{name}".strip("."))]
+    return [] if before == after else [(at, before, after)]
+
+
+def rerun(path, data_dir=None):
+    """(result as published, result now) of one result file. RuntimeError with the child's last words if it fails."""
+    published = read_json(path)
+    config = from_dict(published["config"])
+    recorded = published["provenance"].get("blas_environment", {})
+    environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+    environment |= recorded | {"PYTHONPATH": str(ROOT)}
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder) / "results"
+        work = json.dumps([config.as_dict(), str(results), str(Path(folder) / "runs"), data_dir])
+        done = subprocess.run(
+            [sys.executable, "-c", CHILD], input=work, env=environment, capture_output=True, text=True
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise RuntimeError(f"{config.id} failed: {done.stderr.strip().splitlines()[-1]}")
+        return published, read_json(results / f"{config.id}.json")
+
+
+def parameters(result):
+    """What a result says of its trained parameters: their hash, or (approximations) their values."""
+    return result.get("parameters_sha256") or result.get("parameters")
