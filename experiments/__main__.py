@@ -371,7 +371,7 @@ def rerun_command(args):
 
     code = 0
     for path in args.files or rerun.chosen(RESULTS, args.pick, args.pick_seed):
-        print(f"{path.name}: running", file=sys.stderr)
+        print(f"{path.name}: running", file=sys.stderr, flush=True)
         before, after = rerun.rerun(path, args.data_dir)
         differ = rerun.differences(before["metrics"], after["metrics"])
         same = "the same" if rerun.parameters(before) == rerun.parameters(after) else "different"

@@ -68,7 +68,7 @@ def test_values():
 
 
 def test_jacobian():
-    for _, g, tau, delta, y in _cases(300, 4, categories=(2, 3, 10), temperatures=(0.03, 100)):
+    for _, g, tau, delta, y in _cases(1000, 4, categories=(2, 3, 10), temperatures=(0.03, 100)):
 
         def forward(y, tau=tau, delta=delta):
             return _forward(y, tau, delta)

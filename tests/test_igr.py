@@ -106,7 +106,7 @@ def test_log_prob_pullback(kind):
 
 @pytest.mark.parametrize("kind", BUILD)
 def test_kl_pullback(kind):
-    for rng, mu, log_sigma, _, temperature, delta in _cases(100, 4):
+    for rng, mu, log_sigma, _, temperature, delta in _cases(300, 4):
         q = BUILD[kind](mu, log_sigma, temperature, delta)
         mu_0, log_sigma_0 = rng.standard_normal((2, *mu.shape))
         p = IGR(mu_0, log_sigma_0, q.transform)

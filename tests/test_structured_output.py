@@ -236,7 +236,7 @@ def test_tanh_pullback_keeps_its_digits_and_its_dtype():
 
 @pytest.mark.parametrize("kind", UNITS)
 def test_unit_pullback(kind):
-    for rng, lead, _, tau in configurations(300, 2):
+    for rng, lead, _, tau in configurations(1000, 2):
         unit = UNITS[kind](tau)
         o, eps, own, psi_bar = unit_configuration(kind, rng, lead, tau)
         options = {"equation": EQUATION[kind], "function": f"models.binary_units.{type(unit).__name__}.pullback"}
