@@ -147,10 +147,11 @@ def add_reproduction(sub):
     sub.add_argument("--preset", default="smoke", help=f"{', '.join(grid.PRESETS)} (default %(default)s)")
     many = {"nargs": "+", "default": None}
     sub.add_argument("--datasets", **many, help="only these data sets")
-    sub.add_argument("--architectures", **many, choices=plan.ARCHITECTURES)
-    sub.add_argument("--models", **many, choices=tuple(plan.MODELS))
-    sub.add_argument("--estimators", **many, choices=("plain", "sl"))
+    sub.add_argument("--architectures", **many, choices=_known("architectures"))
+    sub.add_argument("--models", **many, choices=_known("models"))
+    sub.add_argument("--estimators", **many, choices=_known("estimators"))
     sub.add_argument("--temperatures", **many, type=float, help="one value skips the selection")
+    sub.add_argument("--components", **many, type=int, help="table3: DLDPMM's K; one value skips the selection")
     sub.add_argument("--seeds", **many, type=int)
     for name in ("epochs", "selection_epochs", "m", "samples", "steps"):
         sub.add_argument("--" + name.replace("_", "-"), type=int)
@@ -177,14 +178,22 @@ def add_execution(sub):
     sub.add_argument("--data-dir", help="where data files lie")
 
 
+def _known(name):
+    """What any table has of models, architectures or estimators."""
+    parts = (grid.KNOWN, *(known for _, known in reproduce.OWN_PROTOCOLS.values()))
+    return tuple(dict.fromkeys(value for known in parts for value in known.get(name, ())))
+
+
 def reproduce_command(args):
-    tuples = ("datasets", "architectures", "models", "estimators", "temperatures", "seeds")
+    tuples = ("datasets", "architectures", "models", "estimators", "temperatures", "components", "seeds")
     values = ("epochs", "selection_epochs", "m", "samples", "steps", "learning_rate", "gs_prior_temperature",
               "figures_as_published")  # fmt: skip
     changes = {name: tuple(getattr(args, name)) for name in tuples if getattr(args, name)}
     changes |= {name: getattr(args, name) for name in values}
     options = reproduce.narrowed(args.preset, **changes)
     commands = reproduce.COMMANDS if args.command == "all" else (args.command,)
+    if args.command != "all":
+        reproduce.require_rows(args.command, options, changes)
     if args.estimate:
         return print_estimate(args, [(commands, options)])
     failed = run_missing(args, commands, options)
@@ -193,8 +202,7 @@ def reproduce_command(args):
         print(f"\n{name}")
         if name in reproduce.TABLES and name != "figure2":
             print(tables.text(*reproduce.table(name, options, results)))
-            if name == "table1":
-                print("\n".join(reproduce.ordering(options, results)))
+            print("\n".join(reproduce.notes(name, options, results)))
             continue
         drawn, lines = reproduce.figure(name, options, results, (args.figures or Path("figures")) / f"{name}.png")
         print("\n".join([*lines, f"{drawn} written" if drawn else "runs are missing: no figure"]))

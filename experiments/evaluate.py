@@ -102,12 +102,13 @@ def summary(scores):
     """Mean and standard error over images of every score, and the effective sample size's mean, median and least."""
     n = len(scores["loglik"])
     out = {"images": n}
-    for name in [name for name in SCORES if name in scores and name != "ess"]:
+    for name in [name for name in scores if name != "ess"]:
         values = scores[name]
         se = float(values.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0
         out[name] = {"mean": float(values.mean()), "se": se}
-    ess = scores["ess"]
-    out["ess"] = {"mean": float(ess.mean()), "median": float(numpy.median(ess)), "min": float(ess.min())}
+    if "ess" in scores:
+        ess = scores["ess"]
+        out["ess"] = {"mean": float(ess.mean()), "median": float(numpy.median(ess)), "min": float(ess.min())}
     return out
 
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from .plan import PAPER_SEEDS, PAPER_TEMPERATURES, ApproximationConfig, RunConfig
+from . import grid_mixture, grid_sop
+from .grid_base import Protocol, Row
+from .plan import ARCHITECTURES, PAPER_SEEDS, PAPER_TEMPERATURES, ApproximationConfig, RunConfig
 
 VAE_MODELS = ("igr_i", "igr_planar", "igr_sb", "gs")
+KNOWN = {"models": VAE_MODELS, "architectures": ARCHITECTURES, "estimators": ("plain", "sl")}
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Options:
     steps: int = 1000  # and steps
     figure_draws: int = 1_000_000
     figures_as_published: bool = False  # Gumbel-Softmax by the published code's 200 steps on a KL (AUDIT 19)
+    sop: Protocol = grid_sop.PRESETS["paper"]  # table 2
+    mixture: Protocol = grid_mixture.PRESETS["paper"]  # table 3
 
 
 PRESETS = {
@@ -44,17 +49,19 @@ PRESETS = {
         datasets=("digits",), architectures=("linear",), temperatures=(0.15, 0.5), seeds=PAPER_SEEDS[:1], epochs=5,
         learning_rate=3e-3, m=20,
         law="simulated", law_draws=200, training_images=100, samples=200, steps=100, figure_draws=20_000,
+        sop=grid_sop.PRESETS["smoke"], mixture=grid_mixture.PRESETS["smoke"],
     ),
     "fast": Options(
         datasets=("mnist",), architectures=("linear",), temperatures=(0.07, 0.15, 0.4, 0.67, 1.0),
         seeds=PAPER_SEEDS[:2], epochs=50, selection_epochs=10, learning_rate=3e-4, samples=2000, figure_draws=200_000,
+        sop=grid_sop.PRESETS["fast"], mixture=grid_mixture.PRESETS["fast"],
     ),
     "paper": Options(),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Row):
     """One row of a table on one data set and architecture."""
 
     dataset: str
@@ -74,30 +81,12 @@ class Cell:
             seed=options.seeds[0], monitor_every=10 if options.epochs >= 100 else 1,
         )  # fmt: skip
 
-    def selection(self, options):
-        """One run for each temperature, scored on held-out images; none where there is nothing to choose."""
-        if len(options.temperatures) == 1 or self.estimator in ("relax", "uspgbl"):
-            return []
-        epochs = options.selection_epochs or options.epochs
-        base = dataclasses.replace(self.base(options), validation=True, epochs=epochs, monitor_every=0)
-        return [dataclasses.replace(base, temperature=t) for t in options.temperatures]
+    def candidates(self, options):
+        return options.temperatures[: 1 if self.estimator in ("relax", "uspgbl") else None]
 
-    def chosen(self, options, results):
-        """The temperature of the best discretised validation ELBO; None while a selection run is missing."""
-        runs = self.selection(options)
-        if not runs:
-            return options.temperatures[0]
-        if any(config.id not in results for config in runs):
-            return None
-        return max(runs, key=lambda c: results[c.id]["metrics"]["all"]["discrete_elbo"]["mean"]).temperature
-
-    def final(self, options, results):
-        """The runs that are reported, one for each seed; None while the temperature is open."""
-        temperature = self.chosen(options, results)
-        if temperature is None:
-            return None
-        base = dataclasses.replace(self.base(options), temperature=temperature)
-        return [dataclasses.replace(base, seed=seed) for seed in options.seeds]
+    def name(self, options):
+        prior = f" (prior τ {self.prior_temperature:g})" if self.prior_temperature else ""
+        return f"{self.data} {self.architecture} {self.base(options).label}{prior}"
 
 
 def table_1(options):
@@ -144,12 +133,14 @@ def cell_configs(cells, options, results):
     return configs
 
 
-def cell_upper_bound(cells, options):
-    """As many configs as the cells will need in all, with a stand-in for temperatures not yet chosen: for estimates."""
+def cell_upper_bound(cells, options, results=None):
+    """As many configs as the cells will need in all, the last candidate where none is chosen yet: for estimates."""
     configs = []
     for cell in cells:
         configs += cell.selection(options)
-        configs += [dataclasses.replace(cell.base(options), seed=seed) for seed in options.seeds]
+        last = dataclasses.replace(cell.base(options), **{cell.choice: cell.candidates(options)[-1]})
+        stand_in = [dataclasses.replace(last, seed=seed) for seed in cell.protocol(options).seeds]
+        configs += cell.final(options, results or {}) or stand_in
     return configs
 
 

@@ -7,60 +7,17 @@ plan can be run again and only does what is missing.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass
 
-PAPER_SEEDS = (5328, 5945, 8965, 49, 9337)
+from .plan_base import PAPER_SEEDS, Config
+from .plan_mixture import MixtureConfig
+from .plan_sop import SOPConfig
+
 PAPER_TEMPERATURES = (0.01, 0.03, 0.07, 0.1, 0.25, 0.4, 0.5, 0.67, 0.85, 1.0)
 MODELS = {"igr_i": "IGR-I", "igr_planar": "IGR-Planar", "igr_sb": "IGR-SB", "gs": "GS"}
 ESTIMATORS = {"plain": "", "sl": " + SL", "relax": " + RELAX", "uspgbl": " + USPGBL"}
 DISCRETE = ("relax", "uspgbl")  # estimators that train the discrete model itself: no relaxed objective
 ARCHITECTURES = ("linear", "nonlinear")
-
-
-class Config:
-    """What all kinds of runs share: a stable id, and the way to a dict and back."""
-
-    kind = ""
-
-    @property
-    def id(self):
-        """A stable name: readable parts, then ten digits of the hash of every field that is not at its default.
-
-        A field that a later version adds thus changes no id as long as it is left at its default.
-        """
-        changed = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
-        }
-        digest = hashlib.sha256(json.dumps([self.kind, changed], sort_keys=True).encode()).hexdigest()[:10]
-        return "-".join((*self._parts(), digest))
-
-    def _parts(self):
-        raise NotImplementedError
-
-    def as_dict(self):
-        return {"kind": self.kind, **dataclasses.asdict(self)}
-
-    def _require(self, names, test, wanted):
-        for name in names:
-            if not test(getattr(self, name)):
-                raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
-
-    def _require_choice(self, **choices):
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
-
-    def _require_positive(self, *names):
-        self._require(
-            names, lambda v: isinstance(v, (int, float)) and 0 < v < float("inf"), "greater than 0 and finite"
-        )
-
-    def _require_count(self, *names, least=1):
-        self._require(names, lambda v: type(v) is int and v >= least, f"a whole number of at least {least}")
 
 
 @dataclass(frozen=True)
@@ -131,8 +88,14 @@ class RunConfig(Config):
         return MODELS[self.model] + ESTIMATORS[self.estimator]
 
     def _parts(self):
-        data = "".join(c if c.isalnum() else "_" for c in self.dataset.rsplit("/", 1)[-1])
-        return (data, self.architecture, self.model, self.estimator, f"tau{self.temperature:g}", f"seed{self.seed}")
+        return (
+            self._data_part(),
+            self.architecture,
+            self.model,
+            self.estimator,
+            f"tau{self.temperature:g}",
+            f"seed{self.seed}",
+        )
 
 
 TARGETS = {
@@ -187,7 +150,7 @@ class ApproximationConfig(Config):
         return (self.target, self.model, f"K{self.n_categories}", f"steps{self.steps}", f"seed{self.seed}")
 
 
-KINDS = {config.kind: config for config in (RunConfig, ApproximationConfig)}
+KINDS = {config.kind: config for config in (RunConfig, ApproximationConfig, SOPConfig, MixtureConfig)}
 
 
 def from_dict(fields):

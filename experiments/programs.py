@@ -24,6 +24,8 @@ from igr_ref.recovery import discrete_log_probs
 
 from .data import cache_folder
 from .evaluate import evaluate, training_elbo
+from .program_mixture import MixtureProgram
+from .program_sop import SOPProgram
 from .store import StoreError, read_json, write_json
 
 PATHWISE = {"plain": igr_ref.reparameterization, "sl": igr_ref.sticking_the_landing}
@@ -187,4 +189,6 @@ class UnorderedSetProgram(DiscreteProgram):
 
 def program(config):
     """The class that runs `config`."""
+    if config.kind != "vae":
+        return {"sop": SOPProgram, "mixture": MixtureProgram}[config.kind]
     return {"relax": RelaxProgram, "uspgbl": UnorderedSetProgram}.get(config.estimator, VAEProgram)

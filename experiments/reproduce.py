@@ -1,4 +1,4 @@
-"""The commands table1, table4, table5, table6, figure1 ... figure8: plan, say the cost, run, show."""
+"""The commands table1 ... table6, figure1 ... figure8: plan, say the cost, run, show."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import time
 
 import numpy
 
-from . import data, grid, paper_numbers, sweep, tables
+from . import data, grid, grid_base, grid_mixture, grid_sop, paper_numbers, sweep, tables
 from .plan import MODELS, from_dict
+from .plan_mixture import STICKS
 from .programs import program
 from .progress import clock
 from .store import load_results
-from .tables import number
+from .tables import below, number
 
-TABLES = {"table1": grid.table_1, "table4": grid.table_1, "figure2": grid.table_1, "table5": grid.table_5,
-          "table6": grid.table_6}  # fmt: skip
+TABLES = {"table1": grid.table_1, "table2": grid_sop.table_2, "table3": grid_mixture.table_3, "table4": grid.table_1,
+          "figure2": grid.table_1, "table5": grid.table_5, "table6": grid.table_6}  # fmt: skip
 FIGURES = {f"figure{n}": n for n in grid.FIGURES}
 COMMANDS = (*TABLES, *FIGURES)
+OWN_PROTOCOLS = {"table2": ("sop", grid_sop.KNOWN), "table3": ("mixture", grid_mixture.KNOWN)}
 
 
 def narrowed(preset, **changes):
@@ -27,7 +29,22 @@ def narrowed(preset, **changes):
     if preset not in grid.PRESETS:
         raise ValueError(f"preset must be one of {', '.join(grid.PRESETS)}; got {preset!r}")
     given = {name: value for name, value in changes.items() if value is not None}
-    return dataclasses.replace(grid.PRESETS[preset], **given)
+    options = grid.PRESETS[preset]
+    own = {part: grid_base.narrowed(getattr(options, part), given, known) for part, known in OWN_PROTOCOLS.values()}
+    return dataclasses.replace(grid_base.narrowed(options, given, grid.KNOWN), **own)
+
+
+def require_rows(command, options, given):
+    """ValueError where nothing is left of a table, or Table 2 or 3 is given an option that it does not have."""
+    part, known = OWN_PROTOCOLS.get(command, (None, grid.KNOWN))
+    if part:
+        protocol = getattr(options, part)
+        for name in given:
+            if given[name] is not None and name not in known and getattr(protocol, name, ()) == ():
+                raise ValueError(f"{command} has no option --{name.replace('_', '-')}")
+    if command in TABLES and not TABLES[command](options):
+        allowed = "; ".join(f"{name}: {', '.join(values)}" for name, values in known.items())
+        raise ValueError(f"nothing is left of {command} with these options; it has {allowed}")
 
 
 def planned(command, options, results):
@@ -62,7 +79,7 @@ def estimate(commands, options, results_folder, data_dir=None, workers=None):
         if command in FIGURES:
             configs += grid.figure_configs(FIGURES[command], options)
         else:
-            configs += grid.cell_upper_bound(TABLES[command](options), options)
+            configs += grid.cell_upper_bound(TABLES[command](options), options, load_results(results_folder))
     missing = sweep.pending(configs, results_folder)
     groups = {}
     for config in missing:
@@ -75,8 +92,10 @@ def estimate(commands, options, results_folder, data_dir=None, workers=None):
 def _kind_of_work(config):
     if config.kind == "approximation":
         return f"{config.label} ({config.target})"
-    held_out = ", choosing the temperature" if config.validation else ""
-    return f"{config.dataset} {config.architecture} {config.label}{held_out}"
+    what = "K" if config.kind == "mixture" else "the temperature"
+    held_out = f", choosing {what}" if config.validation else ""
+    size = config.architecture if hasattr(config, "architecture") else f"K={config.n_components}"
+    return f"{config.dataset} {size} {config.label}{held_out}"
 
 
 def _seconds(config, data_dir):
@@ -98,7 +117,7 @@ def _seconds(config, data_dir):
         p.grads(x, numpy.random.default_rng(steps))
         steps += 1
     step = (time.perf_counter() - started) / steps * 1.15  # Adam and the gather
-    few = scored[:20]
+    few = scored[: 3 if config.kind == "mixture" else 20]  # a mixture's image takes long
     started = time.perf_counter()
     p.score(few, lambda rows: dataset.floats(rows, config.dtype), "cpu", lambda done, total: None)
     image = (time.perf_counter() - started) / len(few)
@@ -126,6 +145,8 @@ ELBO_HEADER = ("data, architecture, model", "τ", "paper", "ours", "difference",
 
 
 def _mean_sd(values):
+    if not values:
+        return None, None
     sd = float(numpy.std(values, ddof=1)) if len(values) > 1 else None
     return float(numpy.mean(values)), sd
 
@@ -136,7 +157,7 @@ def _cell_text(mean, sd):
 
 def _difference(mean, printed):
     """In the paper's standard deviations, with nats beside it."""
-    if printed is None:
+    if printed is None or mean is None:
         return "—"
     gap = mean - printed[0]
     return f"{number(gap, 1)} ({number(gap / printed[1], 1)} sd)" if printed[1] > 0 else number(gap, 1)
@@ -144,6 +165,11 @@ def _difference(mean, printed):
 
 def _printed(command, cell):
     """The paper's (mean, sd) for a row, or None."""
+    if command == "table2":
+        return paper_numbers.TABLE_2[cell.model.removesuffix("_as_published")] if cell.dataset == "mnist" else None
+    if command == "table3":
+        column = ("mnist", "omniglot").index(cell.dataset) if cell.dataset in ("mnist", "omniglot") else None
+        return None if column is None else paper_numbers.TABLE_3[STICKS[cell.model]][column]
     if cell.prior_temperature is not None or cell.dataset not in paper_numbers.DATASETS:
         return None
     column = paper_numbers.DATASETS.index(cell.dataset)
@@ -158,34 +184,43 @@ def _printed(command, cell):
 def table(command, options, results):
     """(header, rows) of a table: a row for each cell, "missing" where runs are missing."""
     rows = []
-    elbo = {"table4": ("train", "discrete_elbo"), "table6": ("all", "discrete_elbo")}.get(command)
+    elbo = {
+        "table2": ("all", "loglik"), "table4": ("train", "discrete_elbo"), "table6": ("all", "discrete_elbo"),
+    }.get(command)  # fmt: skip
+    header, symbol = TABLE_HEADER if elbo is None else ELBO_HEADER, "τ"
     for cell in TABLES[command](options):
-        label = cell.base(options).label + (f" (prior τ {cell.prior_temperature:g})" if cell.prior_temperature else "")
-        name = f"{cell.dataset} {cell.architecture} {label}"
+        name, symbol, protocol = cell.name(options), cell.symbol, cell.protocol(options)
         printed = _printed(command, cell)
         paper = _cell_text(*printed) if printed else "—"
         final = cell.final(options, results)
         done = [results[c.id] for c in final or [] if c.id in results]
         if not done:
             missing = 4 if elbo is None else 3
-            rows.append((name, "missing", paper, *["missing"] * missing, str(options.epochs), str(options.m)))
+            rows.append((name, "missing", paper, *["missing"] * missing, str(protocol.epochs), str(protocol.m)))
             continue
         config = from_dict(done[0]["config"])
+        if below.is_stand_in(done[0]):
+            name += ", a stand-in"
 
         def values(part, metric, done=done):
-            return [r["metrics"][part][metric]["mean"] for r in done]
+            return [r["metrics"][part][metric]["mean"] for r in done if metric in r["metrics"][part]]
 
-        tail = (f"{len(done)}/{len(options.seeds)}", str(config.epochs), str(config.m))
+        choice = f"{getattr(config, cell.choice):g}"
+        tail = (f"{len(done)}/{len(protocol.seeds)}", str(config.epochs), str(config.m))
         if elbo:
             mean, sd = _mean_sd(values(*elbo))
-            rows.append(
-                (name, f"{config.temperature:g}", paper, _cell_text(mean, sd), _difference(mean, printed), *tail)
-            )
+            rows.append((name, choice, paper, _cell_text(mean, sd), _difference(mean, printed), *tail))
         else:
             published, correct = _mean_sd(values("all", "as_published")), _mean_sd(values("all", "loglik"))
             cells = (_cell_text(*published), _cell_text(*correct), _difference(published[0], printed))
-            rows.append((name, f"{config.temperature:g}", paper, *cells, *tail))
-    return (TABLE_HEADER if elbo is None else ELBO_HEADER), rows
+            rows.append((name, choice, paper, *cells, *tail))
+    return tuple(symbol if head == "τ" else head for head in header), rows
+
+
+def notes(command, options, results):
+    """Lines below a table: the order of the models, what its columns are, what its data sets stand in for."""
+    order = ordering(options, results) if command == "table1" else []
+    return [*order, *below.TABLES.get(command, ()), *below.stand_ins(TABLES[command](options), options, results)]
 
 
 def ordering(options, results):

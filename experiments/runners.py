@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import approximate, train
 
-RUNNERS = {"vae": train.run, "approximation": approximate.run}
+RUNNERS = {"vae": train.run, "sop": train.run, "mixture": train.run, "approximation": approximate.run}
 
 
 def run(config, folder, data_dir=None, device="cpu", quiet=False):

@@ -24,11 +24,13 @@ def rows(results, part="all"):
     for result in results:
         config = from_dict(result["config"])
         metrics = result["metrics"][part]
-        prior = config.prior_temperature if config.prior_temperature is not None else config.temperature
+        tau, prior = (getattr(config, name, None) for name in ("temperature", "prior_temperature"))
+        prior = tau if prior is None else prior
         names = ("continuous_elbo", "discrete_elbo", "loglik", "as_published")
         out.append((
-            config.label, f"{config.temperature:g}", f"{prior:g}" if config.model == "gs" else "—",
+            config.label, "—" if tau is None else f"{tau:g}", f"{prior:g}" if config.model == "gs" else "—",
             *(mean_se(metrics[name]) if name in metrics else "—" for name in names),
-            number(metrics["ess"]["median"], 0), number(sum(result["seconds"].values()), 0),
+            number(metrics["ess"]["median"], 0) if "ess" in metrics else "—",
+            number(sum(result["seconds"].values()), 0),
         ))  # fmt: skip
     return out

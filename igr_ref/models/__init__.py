@@ -2,6 +2,11 @@
 
 from .adam import Adam
 from .losses import Bernoulli, Gaussian
+from .mixture import MixtureVAE, prior_means
+from .mixture_as_published import objective_as_published as mixture_loss_as_published
+from .mixture_objective import elbo as mixture_elbo
+from .mixture_objective import elbo_sl as mixture_elbo_sl
+from .mixture_objective import log_likelihood as mixture_log_likelihood
 from .mlp import MLP
 from .structured_output import StructuredOutput
 from .vae import (
@@ -22,6 +27,7 @@ __all__ = [
     "GumbelSoftmaxFamily",
     "IGRFamily",
     "MLP",
+    "MixtureVAE",
     "StructuredOutput",
     "VAE",
     "PlanarFamily",
@@ -29,4 +35,9 @@ __all__ = [
     "igr_bounded_family",
     "igr_i_family",
     "igr_sb_family",
+    "mixture_elbo",
+    "mixture_elbo_sl",
+    "mixture_log_likelihood",
+    "mixture_loss_as_published",
+    "prior_means",
 ]

@@ -1,0 +1,122 @@
+"""What a nonparametric mixture run computes (EXPERIMENTS 9), with the interface of `programs`. Scores, per image, nats:
+
+    elbo          the structured ELBO, KLs in closed form, mean of ELBO_SAMPLES draws of the sticks and components
+    loglik        log (1/m) sum_s w_s, the importance weighted bound on log p(x)
+    as_published  minus the published loss at one draw: Table 3's "test log-likelihood", a looser bound (AUDIT 20)
+The first two are of one fixed model: all K components, whatever was cut while training. The third keeps the published
+rules, which look at a whole batch: K_rho - 1 sticks for IGR-SB-MM, and nothing where that rule leaves no stick.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy
+
+from igr_ref import models, noise
+from igr_ref.backend import to_host
+from igr_ref.numerics import logsumexp
+
+from .evaluate import summary
+from .plan_mixture import STICKS
+
+OBJECTIVES = {
+    "plain": models.mixture_elbo, "sl": models.mixture_elbo_sl, "as_published": models.mixture_loss_as_published,
+}  # fmt: skip
+LIKELIHOODS = {"bernoulli": models.Bernoulli, "gaussian": models.Gaussian}
+DRAW = {"normal": noise.normal, "uniform": noise.uniform}
+ELBO_SAMPLES = 10
+ROWS = 1000  # samples of one image scored at once
+
+
+class MixtureProgram:
+    """IGR-SB-MM and DLDPMM. The component means are drawn from the seed and fixed."""
+
+    monitored = "elbo_one_sample"
+
+    def __init__(self, config, dataset, xp, facts=None):
+        self.config, self.xp, self.facts = config, xp, {}
+        slots = config.batch_size if config.estimator == "as_published" else None
+        rng = noise.generator(config.seed, "prior-means")
+        means = models.prior_means(rng, config.n_components, config.n_latent, config.dtype, slots)
+        self.model = models.MixtureVAE(
+            STICKS[config.model], LIKELIHOODS[dataset.decoder](), dataset.train.shape[1], xp.asarray(means),
+            config.width, rho=config.rho if config.model == "igr_sb_mm" else None, percentile=config.percentile,
+        )  # fmt: skip
+        fresh = self.model.init(noise.generator(config.seed, "init"), config.dtype)
+        self.params = {name: xp.asarray(array) for name, array in fresh.items()}
+
+    def learning_rate(self, step):
+        return self.config.learning_rate
+
+    def draw(self, rng, n_images, n_samples=1):
+        """(the sticks' noise, the components' noise)."""
+        sticks, components = self.model.noise_shapes(n_images, n_samples)
+        law, dtype = DRAW[self.model.law.noise], self.config.dtype
+        return self.xp.asarray(law(rng, sticks, dtype)), self.xp.asarray(noise.normal(rng, components, dtype))
+
+    def view(self, first, stop, cut=True):
+        """The model for places first to stop of a batch; with cut=False, with all components kept."""
+        model = copy.copy(self.model)
+        if model.means.ndim > 2:
+            model.means = model.means[first:stop]
+        if not cut:
+            model.options = {**model.options, "rho": None}
+        return model
+
+    def grads(self, x, rng):
+        draws = self.draw(rng, x.shape[-2], self.config.n_samples)
+        estimate, grads = self.model.loss_and_grads(self.params, x, draws, OBJECTIVES[self.config.estimator])
+        parts = {"reconstruction term -sum pi log p(x|z)": estimate.value, "KL term": estimate.kl}
+        parts |= {f"gradient of {name}": g for name, g in grads.items()}
+        return float(self.xp.mean(estimate.loss)), parts, grads
+
+    def monitor(self, x, rng, n_samples=1):
+        """The structured ELBO of the fixed model, mean of n_samples draws."""
+        out = []
+        for start in range(0, len(x), self.config.batch_size):
+            some = x[start : start + self.config.batch_size]
+            model = self.view(0, len(some), cut=False)
+            loss = model.loss(self.params, some, self.draw(rng, len(some), n_samples), models.mixture_elbo).loss
+            out.append(-to_host(loss).astype("float64").mean(axis=0))
+        return numpy.concatenate(out)
+
+    def scores(self, images, floats, progress=lambda done, total: None):
+        """Scores (n,) of uint8 images (n, P) by name. The importance weights of an image depend on its row alone."""
+        n, batch, seed = len(images), self.config.batch_size, self.config.seed
+        out = {name: numpy.empty(n) for name in ("elbo", "loglik", "as_published", "ess")}
+        for start in range(0, n, batch):
+            x = self.xp.asarray(floats(images[start : start + batch]))
+            stop = start + len(x)
+            out["elbo"][start:stop] = self.monitor(x, noise.generator(seed, "elbo", start), ELBO_SAMPLES)
+            out["as_published"][start:stop] = self.published(x, noise.generator(seed, "published", start))
+            for i in range(len(x)):
+                log_w = self.log_weights(x, i, start + i)
+                out["loglik"][start + i] = logsumexp(log_w) - math.log(len(log_w))
+                out["ess"][start + i] = numpy.exp(2 * logsumexp(log_w) - logsumexp(2 * log_w))
+            progress(stop, n)
+        if not numpy.isfinite(out["as_published"]).all():
+            del out["as_published"]
+        return out
+
+    def log_weights(self, x, place, row):
+        """log w (m,) of image x[place], whose row among the scored images keys the draws: nested in m, as for SOP."""
+        model, m, parts = self.view(place, place + 1), self.config.m, []
+        for first in range(0, m, ROWS):
+            rng = noise.generator(self.config.seed, f"weights {first}", row)
+            draws = self.draw(rng, 1, min(ROWS, m - first))
+            parts.append(to_host(model.log_weights(self.params, x[place : place + 1], draws))[:, 0])
+        return numpy.concatenate(parts).astype("float64")
+
+    def published(self, x, rng):
+        """Minus the published loss of each image at one draw; NaN where its rule keeps no stick."""
+        draws = self.draw(rng, len(x))
+        try:
+            estimate = self.view(0, len(x)).loss(self.params, x, draws, models.mixture_loss_as_published)
+        except ArithmeticError:
+            return numpy.full(len(x), numpy.nan)
+        return -to_host(estimate.loss[0]).astype("float64")
+
+    def score(self, images, floats, device, progress):
+        return {"all": summary(self.scores(images, floats, progress))}
