@@ -15,6 +15,7 @@ from igr_ref.backend import device_namespace
 
 from . import data, grid, plan, reproduce, sweep, tables
 from .progress import Progress, clock
+from .replicas import GPU_WORKERS, LARGEST, largest_group
 from .report import load_results
 from .store import provenance, read_json, write_json
 from .tables import scores
@@ -151,9 +152,23 @@ def add_reproduction(sub):
     sub.add_argument("--executor", choices=("local", "dask", "mpi"), default="local")
     sub.add_argument("--scheduler", help="address of the Dask scheduler")
     sub.add_argument("--workers", type=int, help="local processes (default: as many as cores)")
+    sub.add_argument(
+        "--replicas", type=replicas_argument, default="auto", metavar="auto|N",
+        help="train up to N VAE runs that differ only in seed or temperature as one program; auto (default): "
+        f"1 on the CPU; on a GPU as many as half of its free memory holds, {LARGEST} at most",
+    )  # fmt: skip
     sub.add_argument("--shard", help="i/n: only this part of what is missing now, for job arrays")
     sub.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     sub.add_argument("--data-dir", help="where data files lie")
+
+
+def replicas_argument(text):
+    """A number of at least 1, or "auto"."""
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"wanted auto or a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 def reproduce_command(args):
@@ -163,13 +178,15 @@ def reproduce_command(args):
     changes |= {name: getattr(args, name) for name in values}
     options = reproduce.narrowed(args.preset, **changes)
     commands = reproduce.COMMANDS if args.command == "all" else (args.command,)
-    workers = args.workers or os.cpu_count()
+    # each worker on a GPU has its own context there: a few keep the card busy while others prepare their next step
+    workers = args.workers or min(os.cpu_count(), GPU_WORKERS if args.device == "gpu" else os.cpu_count())
     if args.estimate:
         rows, wall = reproduce.estimate(commands, options, args.results, args.data_dir, workers)
         print(reproduce.cost_text(rows, wall, workers))
         return 0
+    device_namespace(args.device)  # where there is no GPU, say so now
     executors = {
-        "local": lambda: sweep.local_executor(args.workers),
+        "local": lambda: sweep.local_executor(workers),
         "dask": lambda: sweep.dask_executor(args.scheduler),
         "mpi": sweep.mpi_executor,
     }
@@ -177,6 +194,7 @@ def reproduce_command(args):
     failed = reproduce.run(
         commands, options, *folders, lambda text: print(text, file=sys.stderr, flush=True), part=args.shard,
         make_executor=executors[args.executor], data_dir=args.data_dir, device=args.device,
+        replicas=largest_group(args.replicas, args.device, workers),
     )  # fmt: skip
     results = load_results(args.results)
     for name in commands:
