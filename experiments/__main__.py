@@ -15,6 +15,7 @@ from igr_ref.backend import device_namespace
 
 from . import data, grid, plan, published, reproduce, sweep, tables
 from .progress import Progress, clock
+from .replicas import GPU_WORKERS, LARGEST, largest_group
 from .store import load_results, provenance, read_json, write_json
 from .tables import scores
 from .train import Interrupted, State, TrainingError
@@ -173,6 +174,11 @@ def add_execution(sub):
     sub.add_argument("--executor", choices=("local", "dask", "mpi"), default="local")
     sub.add_argument("--scheduler", help="address of the Dask scheduler")
     sub.add_argument("--workers", type=int, help="local processes (default: as many as cores)")
+    sub.add_argument(
+        "--replicas", type=replicas_argument, default="auto", metavar="auto|N",
+        help="train up to N VAE runs that differ only in seed or temperature as one program; auto (default): "
+        f"1 on the CPU; on a GPU as many as half of its free memory holds, {LARGEST} at most",
+    )  # fmt: skip
     sub.add_argument("--shard", help="i/n: only this part of what is missing now, for job arrays")
     sub.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     sub.add_argument("--data-dir", help="where data files lie")
@@ -182,6 +188,15 @@ def _known(name):
     """What any table has of models, architectures or estimators."""
     parts = (grid.KNOWN, *(known for _, known in reproduce.OWN_PROTOCOLS.values()))
     return tuple(dict.fromkeys(value for known in parts for value in known.get(name, ())))
+
+
+def replicas_argument(text):
+    """A number of at least 1, or "auto"."""
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"wanted auto or a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 def reproduce_command(args):
@@ -209,10 +224,17 @@ def reproduce_command(args):
     return say_failed(failed)
 
 
+def worker_count(args):
+    """Processes: one a core; on a GPU, where each has a context of its own, a few keep the card busy."""
+    return args.workers or min(os.cpu_count(), GPU_WORKERS if args.device == "gpu" else os.cpu_count())
+
+
 def run_missing(args, commands, options):
     """Everything the commands need and the results lack; {id: error} of what failed."""
+    device_namespace(args.device)  # where there is no GPU, say so now
+    workers = worker_count(args)
     executors = {
-        "local": lambda: sweep.local_executor(args.workers),
+        "local": lambda: sweep.local_executor(workers),
         "dask": lambda: sweep.dask_executor(args.scheduler),
         "mpi": sweep.mpi_executor,
     }
@@ -220,12 +242,13 @@ def run_missing(args, commands, options):
     return reproduce.run(
         commands, options, *folders, lambda text: print(text, file=sys.stderr, flush=True), part=args.shard,
         make_executor=executors[args.executor], data_dir=args.data_dir, device=args.device,
+        replicas=largest_group(args.replicas, args.device, workers),
     )  # fmt: skip
 
 
 def print_estimate(args, plans):
     """The cost of [(commands, options)]."""
-    workers = args.workers or os.cpu_count()
+    workers = worker_count(args)
     rows, wall = [], 0.0
     for commands, options in plans:
         more, seconds = reproduce.estimate(commands, options, args.results, args.data_dir, workers)

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.data_formats import DataError, atomic, check_md5, download, read_drawings, read_idx, read_npz
+from igr_ref.backend import namespace
 
 __all__ = ["NAMES", "DataError", "Dataset", "cache_folder", "load"]
 
@@ -147,7 +148,8 @@ class Dataset:
 
     def floats(self, images, dtype=np.float32):
         """Rows of train or test, uint8 (..., P), as the network's input in [0, 1]: level/255, or 0/1."""
-        return images.astype(dtype) if self.binary else np.divide(images, 255, dtype=dtype)
+        xp, _ = namespace(images)
+        return images.astype(dtype) if self.binary else xp.divide(images, 255, dtype=dtype)
 
 
 def load(name, data_dir=None, progress=True, grey=False):

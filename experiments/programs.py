@@ -30,7 +30,14 @@ from .store import StoreError, read_json, write_json
 
 PATHWISE = {"plain": igr_ref.reparameterization, "sl": igr_ref.sticking_the_landing}
 LIKELIHOODS = {"bernoulli": models.Bernoulli, "gaussian": models.Gaussian}
-DRAW = {"normal": noise.normal, "gumbel": noise.gumbel}
+DRAW = {"normal": noise.normal, "gumbel": noise.gumbel, "uniform": noise.uniform}
+
+
+def drawn(law, rng, shape, dtype, xp):
+    """Noise on the device: from one generator, or from `replicas.Generators`, with an axis of replicas in front."""
+    if hasattr(rng, "draw"):
+        return rng.draw(law, shape, dtype, xp)
+    return xp.asarray(DRAW[law](rng, shape, dtype))
 
 
 def fitted_prior(config):
@@ -56,11 +63,15 @@ def fitted_prior(config):
     return value
 
 
-def family(config, prior_params):
-    """The relaxation family of the config, with the prior that `fitted_prior` gave."""
+def family(config, prior_params, temperatures=None):
+    """The relaxation family of the config, with the prior that `fitted_prior` gave.
+
+    temperatures: (temperature, prior_temperature) in place of the config's own, as arrays with one for each replica.
+    """
     size = (config.n_variables, config.n_categories)
+    temperature, prior_temperature = temperatures or (config.temperature, config.prior_temperature)
     if config.model == "gs":
-        return models.GumbelSoftmaxFamily(*size, config.temperature, config.prior_temperature)
+        return models.GumbelSoftmaxFamily(*size, temperature, prior_temperature)
     mu, log_sigma = (numpy.asarray(prior_params[name]) for name in ("mu", "log_sigma"))
     make = {
         "igr_i": models.igr_i_family,
@@ -69,11 +80,13 @@ def family(config, prior_params):
     }[config.model]
     if config.estimator == "relax":  # eq. 37, on the same softmax++
         make = models.igr_bounded_family
-    return make(*size, config.temperature, mu, log_sigma, delta=config.delta)
+    return make(*size, temperature, mu, log_sigma, delta=config.delta)
 
 
 class VAEProgram:
     """IGR-I, IGR-Planar, IGR-SB and Gumbel-Softmax by the reparameterization or by sticking the landing."""
+
+    replicas = 0  # R where `params`, x and the noise have a replica axis in front: see replica_training.Together
 
     def __init__(self, config, dataset, xp, facts=None):
         self.config, self.xp = config, xp
@@ -82,10 +95,11 @@ class VAEProgram:
         fresh = self.init(noise.generator(config.seed, "init"))
         self.params = {name: xp.asarray(array) for name, array in fresh.items()}
 
-    def build(self, dataset):
+    def build(self, dataset, temperatures=None):
         likelihood = LIKELIHOODS[dataset.decoder]()
         pixels = dataset.train.shape[1]
-        self.model = models.VAE(family(self.config, self.facts["prior"]), likelihood, pixels, self.config.architecture)
+        relaxed = family(self.config, self.facts["prior"], temperatures)
+        self.model = models.VAE(relaxed, likelihood, pixels, self.config.architecture)
 
     def init(self, rng):
         return self.model.init(rng, self.config.dtype)
@@ -96,7 +110,7 @@ class VAEProgram:
     def draw(self, rng, n_images, n_samples=1):
         """The relaxation's noise (S, B, N, K-1 or K)."""
         shape = self.model.noise_shape(n_images, n_samples)
-        return self.xp.asarray(DRAW[self.model.family.noise](rng, shape, self.config.dtype))
+        return drawn(self.model.family.noise, rng, shape, self.config.dtype, self.xp)
 
     def grads(self, x, rng):
         draws = self.draw(rng, x.shape[-2], self.config.n_samples)
@@ -106,6 +120,8 @@ class VAEProgram:
     def _report(self, estimate, grads):
         parts = {"reconstruction term -log p(x|z)": estimate.value, "KL term": estimate.kl}
         parts |= {f"gradient of {name}": g for name, g in grads.items()}
+        if self.replicas:  # (R,), left on the device
+            return self.xp.mean(estimate.loss.reshape(self.replicas, -1), axis=-1), parts, grads
         return float(self.xp.mean(estimate.loss)), parts, grads
 
     def monitor(self, x, rng):
@@ -155,7 +171,7 @@ class RelaxProgram(DiscreteProgram):
         o, saved = model.encode(self.params, x)
         q = family.posterior(o, {})
         path = self.draw(rng, x.shape[-2], self.config.n_samples)
-        uniforms = self.xp.asarray(noise.uniform(rng, path.shape, self.config.dtype))
+        uniforms = drawn("uniform", rng, path.shape[-4:], self.config.dtype, self.xp)
         f, decoder_grads = model.reconstruction(self.params, x)
         estimate = relax(q, PairedNoise(path, uniforms), f, "uniform", params=control)
         grads = model.gradients(self.params, o, saved, estimate.grads, decoder_grads)
@@ -178,10 +194,10 @@ class UnorderedSetProgram(DiscreteProgram):
         o, saved = model.encode(self.params, x)
         q = model.family.posterior(o[..., 0, :, :], {})
         shape = (x.shape[-2], c.n_variables, c.n_samples, c.n_categories)
-        drawn = draw_set(q, self.xp.asarray(noise.gumbel(rng, shape, c.dtype)))
-        weights = self.xp.moveaxis(drawn.weights, -1, -2).astype(c.dtype) / x.shape[-2]  # (S, B), for the mean over B
+        codes = draw_set(q, drawn("gumbel", rng, shape, c.dtype, self.xp))
+        weights = self.xp.moveaxis(codes.weights, -1, -2).astype(c.dtype) / x.shape[-2]  # (S, B), for the mean over B
         f, decoder_grads = model.reconstruction(self.params, x, weights)
-        estimate = from_set(q, drawn, f, "uniform", sample_axis=-2)
+        estimate = from_set(q, codes, f, "uniform", sample_axis=-2)
         per_image = {name: g[..., None, :, :, :] for name, g in estimate.grads.items()}  # one set an image: S = 1
         grads = model.gradients(self.params, o, saved, per_image, decoder_grads)
         return self._report(estimate, grads)

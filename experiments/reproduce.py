@@ -54,17 +54,22 @@ def planned(command, options, results):
     return grid.cell_configs(TABLES[command](options), options, results)
 
 
-def run(commands, options, results_folder, runs_folder, say, part=None, **execution):
-    """Run until nothing is missing that can be run. Returns {id: error} of the runs that failed."""
+def run(commands, options, results_folder, runs_folder, say, part=None, replicas=1, **execution):
+    """Run until nothing is missing that can be run. Returns {id: error} of the runs that failed.
+
+    part: i/n of what is missing now, in units of groups. replicas: as in `sweep.execute`.
+    """
     failed = {}
     while True:
         results = load_results(results_folder)
         configs = [config for command in commands for config in planned(command, options, results)]
         todo = [c for c in sweep.pending(configs, results_folder) if c.id not in failed]
-        todo = todo if part is None else sweep.shard(todo, part)
+        if part is not None:
+            units = sweep.shard(sweep.units(todo, replicas, runs_folder), part)
+            todo = [config for unit in units for config in unit.configs]
         if not todo:
             return failed
-        failed |= sweep.execute(todo, results_folder, runs_folder, say=say, **execution)
+        failed |= sweep.execute(todo, results_folder, runs_folder, say=say, replicas=replicas, **execution)
         if part is not None:
             return failed
 

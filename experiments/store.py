@@ -77,16 +77,26 @@ def save_checkpoint(path, arrays, meta):
 
 def load_checkpoint(path):
     """(arrays, meta) as saved; StoreError if truncated or altered, FileNotFoundError if absent."""
+    arrays = _members(path)
+    return arrays, json.loads(arrays.pop("__meta__").tobytes())
+
+
+def load_meta(path):
+    """The `meta` of a checkpoint, without its arrays; errors as in `load_checkpoint`."""
+    return json.loads(_members(path, ["__meta__"])["__meta__"].tobytes())
+
+
+def _members(path, names=None):
     try:
         with numpy.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        meta = json.loads(arrays.pop("__meta__").tobytes())
+            arrays = {name: file[name] for name in names or file.files}
+        json.loads(arrays["__meta__"].tobytes())
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
         message = f"{path} is a damaged checkpoint ({error}); delete it to train this run from the start"
         raise StoreError(message) from error
-    return arrays, meta
+    return arrays
 
 
 def parameter_hash(params):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from . import plan
 from .progress import clock
+from .replicas import units
 from .store import THREAD_VARIABLES, StoreError, read_json, write_json
 
 RETRIES = 3  # of runs whose worker was lost
@@ -81,6 +82,40 @@ def work(fields, results, runs, data_dir=None, device="cpu", keep=False):
     return config.id, time.monotonic() - started
 
 
+def work_group(members, name, results, runs, data_dir=None, device="cpu", keep=False):
+    """Train a group of configs (dicts) as one program, in the folder `name`, each to its own result file.
+
+    Returns ({id: error} of those that failed, ids that another process is at). Raises Busy where one is at the group.
+    Results are stored one by one; those that are there already are left alone.
+    """
+    from .replica_training import run
+
+    configs, mine, busy = [plan.from_dict(fields) for fields in members], [], []
+    folder = Path(runs) / name
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(lock(folder))
+        for config in configs:
+            try:
+                locks.enter_context(lock(Path(runs) / config.id))
+            except Busy:
+                busy.append(config.id)
+                continue
+            if not is_done(config, results):
+                mine.append(config)
+
+        def store(result):
+            write_json(Path(results) / f"{result['id']}.json", result)
+
+        failed = run(mine, folder, store, data_dir, device) if mine else {}
+    if not keep:
+        for config in configs:
+            if config.id not in busy and config.id not in failed:
+                shutil.rmtree(Path(runs) / config.id, ignore_errors=True)
+        if not failed:
+            shutil.rmtree(folder, ignore_errors=True)
+    return failed, busy
+
+
 def local_executor(workers=None):
     """One spawned process a core, one BLAS thread each: for small networks faster than one process of many threads."""
     for name in THREAD_VARIABLES[:3]:
@@ -107,11 +142,14 @@ def mpi_executor():
     return MPIPoolExecutor()
 
 
-def execute(configs, results, runs, make_executor=local_executor, data_dir=None, device="cpu", keep=False, say=None):
+def execute(
+    configs, results, runs, make_executor=local_executor, data_dir=None, device="cpu", keep=False, say=None, replicas=1
+):
     """Run what is missing. Returns {id: error text} of the runs that failed; the others have their result files.
 
     A failed run is reported and does not stop the rest. When workers are lost (killed, out of memory) their runs are
     taken up again, from their checkpoints, up to RETRIES times. Runs that another sweep holds are waited for.
+    replicas: the largest group of runs that are trained as one program, as in `units`.
     """
     say = say or (lambda text: print(text, file=sys.stderr, flush=True))
     left = {config.id: config for config in pending(configs, results)}
@@ -121,25 +159,41 @@ def execute(configs, results, runs, make_executor=local_executor, data_dir=None,
         lost, busy = [], []
         with make_executor() as executor:
             arguments = (str(results), str(runs), data_dir, device, keep)
-            futures = {executor.submit(work, config.as_dict(), *arguments): name for name, config in left.items()}
+            futures = {}
+            for unit in units(left.values(), replicas, runs):
+                fields = [config.as_dict() for config in unit.configs]
+                if unit.group is None:
+                    future = executor.submit(work, fields[0], *arguments)
+                else:
+                    future = executor.submit(work_group, fields, unit.group, *arguments)
+                futures[future] = unit
             for future in concurrent.futures.as_completed(futures):
-                name = futures[future]
+                unit = futures[future]
+                names = [config.id for config in unit.configs if config.id in left]
+                errors, held = {}, []
                 try:
-                    future.result()
+                    outcome = future.result()
+                    if unit.group is not None:
+                        errors, held = outcome
                 except Busy:
-                    busy.append(name)
-                    continue
+                    held = names
                 except (concurrent.futures.BrokenExecutor, concurrent.futures.CancelledError):
-                    lost.append(name)
+                    lost += names
                     continue
-                except Exception as error:  # one run's trouble, whatever it is, is not the sweep's
-                    failed[name] = f"{type(error).__name__}: {error}"
-                    say(f"FAILED {name}: {failed[name]}")
-                del left[name]
-                done = total - len(left)
-                if name not in failed:
-                    rest = (time.monotonic() - started) / done * len(left)
-                    say(f"[{done}/{total}] {name}{f', about {clock(rest)} left' if left else ''}")
+                except Exception as error:  # one unit's trouble, whatever it is, is not the sweep's
+                    errors = dict.fromkeys(names, f"{type(error).__name__}: {error}")
+                for name in names:
+                    if name in held:
+                        busy.append(name)
+                        continue
+                    if name in errors:
+                        failed[name] = errors[name]
+                        say(f"FAILED {name}: {failed[name]}")
+                    del left[name]
+                    done = total - len(left)
+                    if name not in failed:
+                        rest = (time.monotonic() - started) / done * len(left)
+                        say(f"[{done}/{total}] {name}{f', about {clock(rest)} left' if left else ''}")
         for name in lost:
             losses[name] += 1
             if losses[name] > RETRIES:

@@ -57,31 +57,36 @@ def run(config, folder, data_dir=None, device="cpu", quiet=False, checkpoint_sec
     write_json(folder / "config.json", config.as_dict())
     with open(folder / "log.txt", "a") as log:
         state = train(config, dataset, folder, xp, log, quiet, checkpoint_seconds)
-        training, validation, test = dataset.split(config.validation)
-        images, split = (validation, "validation") if config.validation else (test, "test")
-        started = time.monotonic()
-        bar = Progress(len(images), f"{config.label} scoring", "image", file=log if quiet else None)
-        floats = functools.partial(dataset.floats, dtype=config.dtype)
-        metrics = state.program.score(images, floats, device, lambda done, total: bar.update(done))
-        bar.close()
-        if not config.validation and config.training_images:
-            metrics["train"] = state.program.score_training(training[: config.training_images], floats)
-    result = {
+        result = scored(config, dataset, state.program, state.history, state.seconds, device, log, quiet)
+    write_json(folder / "result.json", result)
+    return result
+
+
+def scored(config, dataset, program, history, seconds, device, log, quiet):
+    """The result (a dict) of a trained program: its scores, and everything that says what they are scores of."""
+    training, validation, test = dataset.split(config.validation)
+    images, split = (validation, "validation") if config.validation else (test, "test")
+    started = time.monotonic()
+    bar = Progress(len(images), f"{config.label} scoring", "image", file=log if quiet else None)
+    floats = functools.partial(dataset.floats, dtype=config.dtype)
+    metrics = program.score(images, floats, device, lambda done, total: bar.update(done))
+    bar.close()
+    if not config.validation and config.training_images:
+        metrics["train"] = program.score_training(training[: config.training_images], floats)
+    return {
         "id": config.id,
         "config": config.as_dict(),
         "dataset": {
             "name": dataset.name, "note": dataset.note, "sha256": dataset.sha256, "decoder": dataset.decoder,
             "train_images": len(training), "scored_images": len(images), "split": split,
         },
-        **state.program.facts,
+        **program.facts,
         "metrics": metrics,
-        "history": state.history,
-        "parameters_sha256": parameter_hash({name: to_host(p) for name, p in state.program.params.items()}),
-        "seconds": {"training": round(state.seconds, 3), "evaluation": round(time.monotonic() - started, 3)},
+        "history": history,
+        "parameters_sha256": parameter_hash({name: to_host(p) for name, p in program.params.items()}),
+        "seconds": {"training": round(seconds, 3), "evaluation": round(time.monotonic() - started, 3)},
         "provenance": provenance(device),
     }  # fmt: skip
-    write_json(folder / "result.json", result)
-    return result
 
 
 class State:
@@ -126,8 +131,7 @@ def train(config, dataset, folder, xp, log, quiet=False, checkpoint_seconds=20.0
     not fill a batch are left for another epoch's permutation.
     """
     checkpoint = folder / "checkpoint.npz"
-    training, validation, test = dataset.split(config.validation)
-    monitored = validation if config.validation else test
+    training, _, _ = dataset.split(config.validation)
     batches = len(training) // config.batch_size
     if batches == 0:
         raise ValueError(f"batch_size {config.batch_size} is larger than the {len(training)} training images")
@@ -151,13 +155,13 @@ def train(config, dataset, folder, xp, log, quiet=False, checkpoint_seconds=20.0
             rng = noise.generator(config.seed, "train", state.step)
             loss, parts, grads = state.program.grads(x, rng)
             if not abs(loss) < DIVERGED:  # NaN compares false
-                raise TrainingError(_diagnosis(config, state.step, loss, parts, xp))
+                raise TrainingError(diagnosis(config, state.step, loss, parts, xp))
             state.adam.step(state.params, grads, state.program.learning_rate(state.step))
             state.step += 1
             state.epoch_loss += loss
             state.seconds = time.monotonic() - started
             if state.step % batches == 0:
-                _end_of_epoch(config, state, dataset, monitored, epoch + 1, batches, xp)
+                _end_of_epoch(config, state, dataset, epoch + 1, batches, xp)
             rate = (state.step - rate_from[1]) * config.batch_size / max(time.monotonic() - rate_from[0], 1e-9)
             note = f"loss {loss:.2f}, {rate:,.0f} images/s"
             bar.update(state.step, note)
@@ -174,28 +178,41 @@ def train(config, dataset, folder, xp, log, quiet=False, checkpoint_seconds=20.0
     return state
 
 
-def _end_of_epoch(config, state, dataset, monitored, epoch, batches, xp):
+def _end_of_epoch(config, state, dataset, epoch, batches, xp):
     """Add a point to the learning curve: mean training loss, and the ELBO of the monitored images."""
     point = {"epoch": epoch, "train_loss": state.epoch_loss / batches}
     state.epoch_loss = 0.0
-    every = config.monitor_every
-    if every and (epoch % every == 0 or epoch == config.epochs):
-        total = 0.0
-        for start in range(0, len(monitored), 1000):
-            x = xp.asarray(dataset.floats(monitored[start : start + 1000], config.dtype))
-            rng = noise.generator(config.seed, "monitor", start)
-            total += float(state.program.monitor(x, rng).sum())
-        name = state.program.monitored
-        point[name] = total / len(monitored)
-        if not math.isfinite(point[name]):
-            raise TrainingError(f"{config.id}: {name} became {point[name]} in epoch {epoch}")
+    point |= monitored_point(config, state.program, dataset, epoch, xp)
     state.history.append(point)
 
 
-def _diagnosis(config, step, loss, parts, xp):
+def monitored_point(config, program, dataset, epoch, xp):
+    """{name: mean ELBO of the validation or test images} where the epoch is to be monitored, else {}.
+
+    TrainingError if the mean is not finite.
+    """
+    every = config.monitor_every
+    if not (every and (epoch % every == 0 or epoch == config.epochs)):
+        return {}
+    _, validation, test = dataset.split(config.validation)
+    images = validation if config.validation else test
+    total = 0.0
+    for start in range(0, len(images), 1000):
+        x = xp.asarray(dataset.floats(images[start : start + 1000], config.dtype))
+        rng = noise.generator(config.seed, "monitor", start)
+        total += float(program.monitor(x, rng).sum())
+    mean = total / len(images)
+    if not math.isfinite(mean):
+        raise TrainingError(f"{config.id}: {program.monitored} became {mean} in epoch {epoch}")
+    return {program.monitored: mean}
+
+
+def diagnosis(config, step, loss, parts, xp):
     """Which quantity went wrong first, in words."""
     bad = [name for name, array in parts.items() if not bool(xp.all(xp.isfinite(array)))]
     what = f"NaN or infinity in: {', '.join(bad)}" if bad else f"the loss grew beyond {DIVERGED:g} nats an image"
+    if not bad and not math.isfinite(loss):
+        what = "it was found after further steps, which no longer tell the quantity"
     return (
         f"{config.id} stopped at step {step}: mean loss {loss}; {what}. "
         "A smaller learning rate or a higher temperature is the usual remedy; the last checkpoint is intact."

@@ -29,14 +29,25 @@ class Family:
         return {}
 
 
+def replica_temperature(temperature):
+    """The temperature of a family: a number, or one for each replica, an array (R, 1, 1, 1, 1) against (R, S, B, N, K).
+
+    An array of another shape could broadcast against variables or images without anyone noticing: ValueError.
+    """
+    shape = getattr(temperature, "shape", ())
+    if shape not in ((), (*shape[:1], 1, 1, 1, 1)):
+        raise ValueError(f"temperature must be a number or an array (R, 1, 1, 1, 1), got shape {shape}")
+    return temperature
+
+
 class GumbelSoftmaxFamily(Family):
     """o (..., N K) = log_alpha. Prior: uniform log_alpha at `prior_temperature` (default: the same temperature)."""
 
     noise = "gumbel"
 
     def __init__(self, n_variables, n_categories, temperature, prior_temperature=None):
-        self.n, self.k, self.temperature = n_variables, n_categories, temperature
-        self.prior_temperature = temperature if prior_temperature is None else prior_temperature
+        self.n, self.k, self.temperature = n_variables, n_categories, replica_temperature(temperature)
+        self.prior_temperature = temperature if prior_temperature is None else replica_temperature(prior_temperature)
         self.outputs = self.noise_size = n_variables * n_categories
 
     def posterior(self, o, own):
@@ -134,24 +145,28 @@ class PlanarFamily(IGRFamily):
         return IGR(*self._parameters(o), Chain(*flows, self.transform), validate=False)
 
 
+def _softmax(temperature, delta):
+    return SoftmaxPlusPlus(replica_temperature(temperature), delta)
+
+
 def igr_bounded_family(n_variables, n_categories, temperature, prior_mu, prior_log_sigma, delta=1.0):
     """IGR-I inside the box of eq. 37."""
-    return BoundedFamily(n_variables, n_categories, SoftmaxPlusPlus(temperature, delta), prior_mu, prior_log_sigma)
+    return BoundedFamily(n_variables, n_categories, _softmax(temperature, delta), prior_mu, prior_log_sigma)
 
 
 def igr_planar_family(n_variables, n_categories, temperature, prior_mu, prior_log_sigma, delta=1.0):
     """IGR-Planar: two nested planar flows, then softmax++."""
-    return PlanarFamily(n_variables, n_categories, SoftmaxPlusPlus(temperature, delta), prior_mu, prior_log_sigma)
+    return PlanarFamily(n_variables, n_categories, _softmax(temperature, delta), prior_mu, prior_log_sigma)
 
 
 def igr_i_family(n_variables, n_categories, temperature, prior_mu, prior_log_sigma, delta=1.0):
     """IGR-I: softmax++ (eq. 15)."""
-    return IGRFamily(n_variables, n_categories, SoftmaxPlusPlus(temperature, delta), prior_mu, prior_log_sigma)
+    return IGRFamily(n_variables, n_categories, _softmax(temperature, delta), prior_mu, prior_log_sigma)
 
 
 def igr_sb_family(n_variables, n_categories, temperature, prior_mu, prior_log_sigma, delta=1.0):
     """IGR-SB with K-1 sticks: stick-breaking, then softmax++ (eq. 18)."""
-    transform = Chain(StickBreaking(), SoftmaxPlusPlus(temperature, delta))
+    transform = Chain(StickBreaking(), _softmax(temperature, delta))
     return IGRFamily(n_variables, n_categories, transform, prior_mu, prior_log_sigma)
 
 
