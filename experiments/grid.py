@@ -32,6 +32,7 @@ class Options:
     selection_epochs: int | None = None  # of the runs that choose the temperature; None: the same
     learning_rate: float = 1e-4
     m: int = 1000
+    selection_m: int | None = None  # of the runs that choose, whose discretised ELBO needs few codes; None: the same
     law: str = "exact"
     law_draws: int = 10_000
     training_images: int = 10_000
@@ -53,7 +54,8 @@ PRESETS = {
     ),
     "fast": Options(
         datasets=("mnist",), architectures=("linear",), temperatures=(0.07, 0.15, 0.4, 0.67, 1.0),
-        seeds=PAPER_SEEDS[:2], epochs=50, selection_epochs=10, learning_rate=3e-4, samples=2000, figure_draws=200_000,
+        seeds=PAPER_SEEDS[:2], epochs=50, selection_epochs=10, selection_m=10,
+        learning_rate=3e-4, samples=2000, figure_draws=200_000,
         sop=grid_sop.PRESETS["fast"], mixture=grid_mixture.PRESETS["fast"],
     ),
     "paper": Options(),

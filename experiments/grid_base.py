@@ -72,8 +72,9 @@ class Row:
         values = self.candidates(options)
         if len(values) == 1:
             return []
-        epochs = self.protocol(options).selection_epochs or self.protocol(options).epochs
-        base = dataclasses.replace(self.base(options), validation=True, epochs=epochs, monitor_every=0)
+        p = self.protocol(options)
+        epochs, m = p.selection_epochs or p.epochs, min(p.selection_m or p.m, p.m)
+        base = dataclasses.replace(self.base(options), validation=True, epochs=epochs, m=m, monitor_every=0)
         return [dataclasses.replace(base, **{self.choice: value}) for value in values]
 
     def chosen(self, options, results):
@@ -102,11 +103,6 @@ class OwnProtocol(Row):
 
     def protocol(self, options):
         return getattr(options, self.part)
-
-    def selection(self, options):
-        p = self.protocol(options)
-        m = min(p.selection_m or p.m, p.m)
-        return [dataclasses.replace(config, m=m) for config in super().selection(options)]
 
     def common(self, options):
         """What all configs of Tables 2 and 3 take from the protocol."""

@@ -144,9 +144,10 @@ def _approximation_seconds(config):
 
 TABLE_HEADER = (
     "data, architecture, model", "τ", "paper", "ours, as published", "ours, correct bound", "difference", "seeds",
-    "epochs", "m",
+    "epochs", "m", "core time",
 )  # fmt: skip
-ELBO_HEADER = ("data, architecture, model", "τ", "paper", "ours", "difference", "seeds", "epochs", "m")
+ELBO_HEADER = ("data, architecture, model", "τ", "paper", "ours", "difference", "seeds", "epochs", "m",
+               "core time")  # fmt: skip
 
 
 def _mean_sd(values):
@@ -201,7 +202,7 @@ def table(command, options, results):
         done = [results[c.id] for c in final or [] if c.id in results]
         if not done:
             missing = 4 if elbo is None else 3
-            rows.append((name, "missing", paper, *["missing"] * missing, str(protocol.epochs), str(protocol.m)))
+            rows.append((name, "missing", paper, *["missing"] * missing, str(protocol.epochs), str(protocol.m), "—"))
             continue
         config = from_dict(done[0]["config"])
         if below.is_stand_in(done[0]):
@@ -211,7 +212,12 @@ def table(command, options, results):
             return [r["metrics"][part][metric]["mean"] for r in done if metric in r["metrics"][part]]
 
         choice = f"{getattr(config, cell.choice):g}"
-        tail = (f"{len(done)}/{len(protocol.seeds)}", str(config.epochs), str(config.m))
+        tail = (
+            f"{len(done)}/{len(protocol.seeds)}",
+            str(config.epochs),
+            str(config.m),
+            _core_time(cell, options, results),
+        )
         if elbo:
             mean, sd = _mean_sd(values(*elbo))
             rows.append((name, choice, paper, _cell_text(mean, sd), _difference(mean, printed), *tail))
@@ -220,6 +226,12 @@ def table(command, options, results):
             cells = (_cell_text(*published), _cell_text(*correct), _difference(published[0], printed))
             rows.append((name, choice, paper, *cells, *tail))
     return tuple(symbol if head == "τ" else head for head in header), rows
+
+
+def _core_time(cell, options, results):
+    """What a row's runs took together, those that chose the temperature included."""
+    runs = {c.id for c in cell.selection(options) + (cell.final(options, results) or [])} & results.keys()
+    return clock(sum(sum(results[name].get("seconds", {}).values()) for name in runs))
 
 
 def notes(command, options, results):
