@@ -87,18 +87,26 @@ class Planter:
 
     def __init__(self, modules, only, report):
         self.modules, self.only, self.report = modules, only, report
-        self.failed = None
+        self.failed, self.patience = None, 0.0
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item, call):
         if call.excinfo is not None and self.failed is None and not call.excinfo.errisinstance(pytest.skip.Exception):
             self.failed = [item.nodeid, call.excinfo.typename]
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item):
+        # only the test itself is interrupted, never pytest's own books
+        signal.setitimer(signal.ITIMER_REAL, self.patience)
+        try:
+            return (yield)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
     def run(self, item, patience=0.0):
         """Whether the test came to an end in time."""
-        signal.setitimer(signal.ITIMER_REAL, patience)
+        self.patience = patience
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
-        signal.setitimer(signal.ITIMER_REAL, 0)
         paused = self.failed is not None and self.failed[1] == _Paused.__name__
         if paused:
             self.failed = None

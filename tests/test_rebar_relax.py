@@ -425,7 +425,7 @@ def test_pushforward_and_pullback_of_both_samples(family, coupled):
         pair = _pairs.paired(q, noise)
         direction = {name: rng.normal(size=p.shape) for name, p in q.params.items()}
         dots = [numpy.broadcast_to(dot, pair.y.shape).copy() for dot in pair.pushforward(direction)]
-        about = {"equation": "REBAR", "function": f"estimators._pairs.{type(pair).__name__}"}
+        about = {"equation": "REBAR and RELAX", "function": f"estimators._pairs.{type(pair).__name__}"}
 
         def moved(step, q=q, noise=noise, direction=direction):
             there = type(q)(*(p + step * direction[name] for name, p in q.params.items()), *_constants(q))
