@@ -11,7 +11,7 @@ from igr_ref.distributions import Categorical, GumbelSoftmax, igr_i, igr_sb
 from igr_ref.estimators import _pairs, control_variates, relax_as_published
 from igr_ref.estimators.rebar import PairedNoise, rebar, rebar_params, variance_gradient, variance_objective
 from igr_ref.estimators.relax import bounded_parameters, relax, relax_params
-from igr_ref.estimators.score_function import score_function
+from igr_ref.estimators.score_function import log_probs, score_function
 from igr_ref.models.losses import Bernoulli
 from igr_ref.models.mlp import MLP
 from igr_ref.models.vae import VAE, GumbelSoftmaxFamily, igr_i_family
@@ -672,6 +672,42 @@ def test_as_published_gumbel_is_unbiased_but_far_noisier():
         summed[shift] = g.var(axis=0).sum()
     own = relax(q, noise, f, params=params).grads["log_alpha"].mean(axis=1).var(axis=0).sum()
     assert summed[False] > 5 * own and summed[True] > 5 * own
+
+
+@pytest.mark.parametrize("shift", [None, False, True], ids=["igr", "gumbel", "gumbel, shifted"])
+def test_as_published_gradients_term_by_term(shift):
+    """The formulas that open the module, every derivative in them by differences, along a direction in parameters."""
+    rng = numpy.random.default_rng(23)
+    n, k, batch = 2, 4, 5
+    q = law("igr" if shift is None else "gumbel", rng, (batch,), n, k)
+    f, params, noise = oracle.Wave(rng, n * k), control_params("relax", rng, n, k), draws(q, rng, (40,))
+    if shift is None:
+        noise, make = PairedNoise(noise.path, rng.normal(size=noise.path.shape)), relax_as_published._IndependentPair
+        got = relax_as_published.relax_igr_as_published_invalid(q, noise, f, params=params)
+    else:
+        make = relax_as_published._ShiftedPair if shift else _pairs.GumbelPair
+        got = relax_as_published.relax_gumbel_as_published_invalid(q, noise, f, params=params, shift=shift)
+    b = q.discretize(noise.path)
+    direction = {name: rng.normal(size=p.shape) for name, p in q.params.items()}
+
+    def terms(step):
+        """log q(b), c(z) and c(z~), the last two at fixed noise."""
+        there = type(q)(*(p + step * direction[name] for name, p in q.params.items()), *_constants(q))
+        pair = make(there, noise)
+        samples = (pair.y, pair.y if shift is None else pair.y_given)
+        c = [control_variates.evaluate(params, pair, y, f).value for y in samples]
+        return numpy.array([numpy.sum(b * log_probs(there), axis=(-2, -1)), *c])
+
+    score, free, given = (terms(1e-6) - terms(-1e-6)) / 2e-6
+    value, residual = f(b)[0], f(b)[0] - terms(0.0)[2]
+    if shift is None:
+        want = residual * score + free + score
+    else:
+        want = batch * (residual.mean(axis=-1, keepdims=True) + 1) * score + free - given
+    along = sum(numpy.sum(got.grads[name] * direction[name], axis=(-2, -1)) for name in direction)
+    about = {"equation": "RELAX as published (invalid)", "function": "estimators.relax_as_published"}
+    gradcheck.check(along, want, 1e-7, oracle="differences of each term", **about)
+    gradcheck.check(got.value, value, oracle="f(b)", **about)
 
 
 def test_nothing_imports_the_invalid_variants():
