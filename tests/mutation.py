@@ -1,4 +1,10 @@
-"""Mutants of hand-written derivatives: a flipped sign, a factor 1.001, a dropped term, one at a time."""
+"""Mutants of hand-written derivatives: one change at a time to a result, a cotangent on the way to it, or a term.
+
+Results and cotangents (what is returned, entry by entry; what is put into a dict of gradients; local names such as
+`mu_bar`, `y_dot`, `slope`): times -1, times 1.001. Terms (either side of every sum or difference): dropped, and times
+1.001; the sign of the right one turned. Minus signs in front of a factor: taken away.
+`mutation_run` plants them and runs tests on them.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +14,58 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
-import sys
+import re
 import textwrap
+import types
+from collections import Counter
 
 import igr_ref
 
-SUFFIXES = ("_grad", "_vjp", "_hvp", "_pullback", "_pushforward", "_gradient", "_gradients", "_and_grad")
-NAMES = {
-    *("vjp", "pullback", "pullback_y", "pushforward", "jacobian", "inverse_jacobian", "log_det", "fluxes"),
-    *("flow_log_prob", "score", "pull"),
-    # estimators: their result's gradients
-    *("reparameterization", "sticking_the_landing", "straight_through", "score_function", "controlled", "from_set"),
-    *("_igr", "_flow", "_gumbel_softmax", "elbo", "elbo_sl"),
+# Which functions are derivatives: by name everywhere, then one by one.
+PATTERN = re.compile(
+    r"(^|_)(vjp|grads?|hvp|pull|pullback|pushforward|jacobian|tangent|gradients?|fluxes|log_det|bars?)(_|$)"
+)
+MORE = {
+    "prior": ["_moments", "_as_printed", "_kl_as_published"],
+    "transforms.planar_flow": ["PlanarFlow.__init__", "PlanarFlow._slope", "PlanarFlow._outer", "PlanarFlow._across"],
+    "transforms.stick_breaking": ["_sum_after", "_sticks_left"],
+    "transforms.base": ["add_term"],
+    "distributions.igr": ["IGR.flow_log_prob"],
+    "estimators._pairs": ["GumbelPair.coordinates", "GaussianPair.coordinates"],
+    "estimators.base": ["add_grads"],
+    "estimators.control_variates": ["evaluate", "_active"],
+    "estimators.rebar": ["rebar", "controlled", "_square_sum"],
+    "estimators.relax": ["relax", "bounded_parameters"],
+    "estimators.relax_as_published": ["relax_igr_as_published_invalid", "relax_gumbel_as_published_invalid"],
+    "estimators.reparameterization": ["reparameterization", "_flow"],
+    "estimators.score_function": ["score_function", "_centred", "score", "kl_uniform", "kl_term"],
+    "estimators.sticking_the_landing": ["sticking_the_landing", "_igr", "_flow", "_gumbel_softmax"],
+    "estimators.straight_through": ["straight_through"],
+    "estimators.unordered_set": ["unordered_set", "from_set"],
+    "models.mixture": ["MixtureVAE._decode"],
+    "models.mixture_as_published": ["objective_as_published"],
+    "models.mixture_objective": ["elbo", "elbo_sl"],
+    "models.vae": ["VAE.reconstruction"],
+    "recovery._chebyshev": ["table", "Stencil.scatter"],
+    "recovery._panels": ["log_w", "integrals"],
+    "recovery._rare": ["_f"],
+    "recovery._winner": ["_derivatives"],
+    "recovery.conditional": ["_saved", "gumbel_sample", "gumbel_coupled"],
+}
+# Not among them: the slopes of Newton's iterations (planar_flow.solve, _panels._mode, _winner._solve, ndtri_exp), which
+# set the number of steps and not the result, and sums over samples that are handed to an optimiser (prior.fit).
+COTANGENT = re.compile(r"^by_|(^|_)(bars?|dot|grads?|slopes?|scores?|ratio|along|fall|lam|kappa|parts)$")
+INTEGERS = {
+    *("reshape", "arange", "range", "swapaxes", "moveaxis", "flip", "zeros", "ones", "full", "eye", "concatenate"),
+    *("broadcast_to", "broadcast_shapes", "take", "len", "int", "max", "min", "nodes", "bincount", "namespace", "_pad"),
 }
 
 
 def derivatives():
-    """[(module, qualified name, function)] of every derivative in igr_ref, found by name."""
+    """[(module below igr_ref, qualified name, function)] of every derivative in igr_ref."""
     found = []
     for info in pkgutil.walk_packages(igr_ref.__path__, "igr_ref."):
-        module = importlib.import_module(info.name)
+        module, short = importlib.import_module(info.name), info.name[8:]
         owners = [("", vars(module))]
         owners += [
             (f"{name}.", vars(item))
@@ -36,93 +74,210 @@ def derivatives():
         ]
         for prefix, members in owners:
             for name, item in list(members.items()):
-                ours = inspect.isfunction(item) and item.__module__ == module.__name__
-                if ours and (name in NAMES or name.endswith(SUFFIXES)) and not _is_trivial(item):
-                    found.append((module, prefix + name, item))
+                function = _function(item)
+                if function is None or function.__module__ != module.__name__ or function.__name__ != name:
+                    continue
+                wanted = prefix + name in MORE.get(short, ()) or PATTERN.search(name)
+                if wanted and not _only_raises(function):
+                    found.append((short, prefix + name, function))
     return found
+
+
+def _function(item):
+    """The plain function in a static method, a cached function or itself; None for anything else."""
+    item = getattr(item, "__func__", item)
+    item = getattr(item, "__wrapped__", item)
+    return item if inspect.isfunction(item) else None
 
 
 def _tree(function):
     return ast.parse(textwrap.dedent(inspect.getsource(function)))
 
 
-def _is_trivial(function):
-    """No arithmetic of its own: a body that raises, or only hands on to another function."""
-    nodes = list(ast.walk(_tree(function)))
-    raises = any(isinstance(node, ast.Raise) for node in nodes[:6])
-    return raises or not any(isinstance(node, (ast.BinOp, ast.UnaryOp)) for node in nodes)
+def _only_raises(function):
+    return isinstance(_tree(function).body[0].body[-1], ast.Raise)
 
 
-def _is_array_arithmetic(node):
-    """Leaves out integers in shapes and subscripts, where a mutant is a crash and not a wrong derivative."""
-    return isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub))
+# ---- where to change what ----------------------------------------------------------------------------------------
 
 
 def mutants(function):
-    """(description, mutated function) for every mutant of `function`."""
+    """[(description, code)]: `plant` puts the code in the function's place."""
     tree = _tree(function)
-    for parent in ast.walk(tree):  # subscripts, shapes and keyword arguments are not formulas
-        shape = isinstance(parent, ast.Call) and getattr(parent.func, "attr", "") in ("reshape", "arange")
-        shape = shape or isinstance(parent, ast.keyword) or getattr(parent, "in_index", False)
-        for child in ast.iter_child_nodes(parent):
-            child.in_index = shape or (isinstance(parent, ast.Subscript) and child is parent.slice)
+    _mark(tree)
+    out = []
     for index, node in enumerate(ast.walk(tree)):
-        if isinstance(node, ast.Return) and node.value is not None:
-            for change in ("-1.0", "1.001"):
-                for position in range(len(node.value.elts) if isinstance(node.value, ast.Tuple) else 1):
-                    new = copy.deepcopy(tree)
-                    target = list(ast.walk(new))[index]
-                    if isinstance(target.value, ast.Tuple):
-                        target.value.elts[position] = _scaled(target.value.elts[position], change)
-                    else:
-                        target.value = _scaled(target.value, change)
-                    yield f"line {node.lineno}: result {position} times {change}", _compiled(new, function)
-        elif _is_array_arithmetic(node) and not getattr(node, "in_index", False):
+        if node.integers:
+            continue
+        for what, change in _changes(node):
             new = copy.deepcopy(tree)
-            target = list(ast.walk(new))[index]
-            zero = ast.BinOp(target.right, ast.Mult(), ast.Constant(0))
-            target.right = zero
-            yield f"line {node.lineno}: dropped {ast.unparse(node.right)}", _compiled(new, function)
+            change(list(ast.walk(new))[index])
+            out.append((f"line {node.lineno}: {what}", _compiled(new, function)))
+    seen = Counter()
+    for i, (name, code) in enumerate(out):
+        seen[name] += 1
+        out[i] = (name if seen[name] == 1 else f"{name} ({seen[name]})", code)
+    return out
 
 
-def _scaled(expression, factor):
-    """mutation_scale(expression, factor): works on arrays, tuples, dicts of arrays, and leaves None alone."""
-    call = ast.Call(ast.Name("__mutation_scale__", ast.Load()), [expression, ast.parse(factor, mode="eval").body], [])
-    return call
+def _mark(tree):
+    """node.integers: conditions, subscripts, shapes, options and messages, which are not formulas."""
+    tree.integers = False
+    for parent in ast.walk(tree):
+        called = parent.func if isinstance(parent, ast.Call) else None
+        shapes = getattr(called, "attr", getattr(called, "id", "")) in INTEGERS
+        skip = parent.integers or isinstance(
+            parent, (ast.keyword, ast.Compare, ast.Raise, ast.JoinedStr, ast.arguments)
+        )
+        tested = getattr(parent, "test", None)
+        for child in ast.iter_child_nodes(parent):
+            child.integers = skip or (isinstance(parent, ast.Subscript) and child is parent.slice) or child is tested
+            # arrays to be joined are formulas, numbers are not
+            child.integers = child.integers or (shapes and not isinstance(child, (ast.List, ast.Call, ast.Attribute)))
+            # what an object keeps besides, and a sign that the result's own change of sign covers
+            kept = isinstance(parent, ast.Assign) and isinstance(parent.targets[0], ast.Attribute)
+            child.integers = child.integers or (kept and isinstance(child, ast.Dict))
+            child.outermost = isinstance(parent, (ast.Return, ast.Dict, ast.DictComp))
+
+
+def _changes(node):
+    """(description, function that makes the change in a copy of the node)."""
+    if isinstance(node, (ast.Return, ast.Assign)) and node.value is not None:
+        named = isinstance(node, ast.Return) or all(_is_cotangent(target) for target in node.targets)
+        if named:
+            yield from _scalings(node.value, (("value",),))
+    elif isinstance(node, ast.Dict):
+        for i, value in enumerate(node.values):
+            yield from _scalings(value, (("values", i),))
+    elif isinstance(node, ast.DictComp):
+        yield from _scalings(node.value, (("value",),))
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
+        sides = ["right"] if _is_sum(node.left) else ["left", "right"]
+        if _is_count(node.left) or _is_zero(node.right):
+            return
+        for side in sides:
+            term = ast.unparse(getattr(node, side))
+            for what, factor in (("dropped", "0"), ("1.001 times", "1.001")):
+                yield f"{what} {side} {term}", lambda new, side=side, factor=factor: _multiply(new, side, factor)
+        yield f"turned the sign of {ast.unparse(node.right)}", _turn
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and not node.outermost:
+        yield f"took the minus from {ast.unparse(node)}", lambda new: setattr(new, "op", ast.UAdd())
+    elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("add_grads", "add_term"):
+        for i in range(len(node.args)):
+            yield f"dropped argument {i} of {ast.unparse(node)}", lambda new, i=i: _scale_at(new, ("args", i), "0.0")
+
+
+def _is_cotangent(target):
+    if isinstance(target, ast.Tuple):
+        return all(_is_cotangent(item) for item in target.elts)
+    name = target.id if isinstance(target, ast.Name) else ""
+    return isinstance(target, ast.Subscript) or bool(COTANGENT.search(name))
+
+
+def _is_sum(node):
+    return isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub))
+
+
+def _is_count(node):
+    return isinstance(node, ast.Attribute) and node.attr == "ndim"
+
+
+def _is_zero(node):
+    """0 * x, written for its shape."""
+    return isinstance(node, ast.BinOp) and isinstance(node.left, ast.Constant) and node.left.value == 0
+
+
+def _scalings(value, path):
+    """Changes of each entry of a result: of a tuple, of a dict, or of a record made on the spot."""
+    kids = []
+    if isinstance(value, ast.Tuple):
+        kids = [(item, (*path, ("elts", i))) for i, item in enumerate(value.elts)]
+    elif isinstance(value, ast.Dict):
+        return  # visited by itself
+    elif isinstance(value, ast.Call) and getattr(value.func, "attr", "") in ("concatenate", "stack"):
+        if isinstance(value.args[0], ast.List) and len(value.args[0].elts) > 1:
+            kids = [(item, (*path, ("args", 0), ("elts", i))) for i, item in enumerate(value.args[0].elts)]
+    elif isinstance(value, ast.Call) and getattr(value.func, "id", "")[:1].isupper():
+        kids = [(item, (*path, ("args", i))) for i, item in enumerate(value.args) if _is_gradient(item)]
+    elif isinstance(value, (ast.DictComp, ast.Lambda, ast.Constant, ast.List)) or _is_empty(value):
+        return
+    if not kids:
+        for what, factor in (("turned the sign of", "-1.0"), ("1.001 times", "1.001")):
+            text = f"result {''.join(str(step[-1]) for step in path if len(step) > 1)} {what} {ast.unparse(value)}"
+            yield text, lambda new, factor=factor: _scale_along(new, path, factor)
+    for item, where in kids:
+        yield from _scalings(item, where)
+
+
+def _is_gradient(node):
+    """Arguments of a record that are gradients: calls, and names such as grads, y_bar, g."""
+    return isinstance(node, ast.Call) or (isinstance(node, ast.Name) and (COTANGENT.search(node.id) or node.id in "gs"))
+
+
+def _is_empty(node):
+    """zeros, which no factor changes, and the estimate of a quadrature's error, which is no derivative."""
+    if isinstance(node, ast.Name):
+        return node.id == "unresolved"
+    return isinstance(node, ast.Call) and getattr(node.func, "attr", "").startswith(("zeros", "namespace"))
+
+
+def _scale_along(new, path, factor):
+    for step in path[:-1]:
+        new = getattr(new, step[0]) if len(step) == 1 else getattr(new, step[0])[step[1]]
+    _scale_at(new, path[-1], factor)
+
+
+def _scale_at(new, step, factor):
+    old = getattr(new, step[0]) if len(step) == 1 else getattr(new, step[0])[step[1]]
+    call = ast.Call(ast.Name("_mutation_scale", ast.Load()), [old, ast.parse(factor, mode="eval").body], [])
+    if len(step) == 1:
+        setattr(new, step[0], call)
+    else:
+        getattr(new, step[0])[step[1]] = call
+
+
+def _multiply(new, side, factor):
+    setattr(new, side, ast.BinOp(ast.parse(factor, mode="eval").body, ast.Mult(), getattr(new, side)))
+
+
+def _turn(new):
+    new.op = ast.Add() if isinstance(new.op, ast.Sub) else ast.Sub()
 
 
 def scale(value, factor):
-    if value is None:
-        return None
+    """value times factor, inside dicts, tuples and records too; None stays None, and so do numbers of samples."""
+    if value is None or callable(value):
+        return value
     if isinstance(value, dict):
         return {name: scale(item, factor) for name, item in value.items()}
-    if dataclasses.is_dataclass(value):  # an Estimate: its gradients
-        return dataclasses.replace(value, grads=scale(value.grads, factor))
+    if dataclasses.is_dataclass(value):
+        fields = [f.name for f in dataclasses.fields(value) if f.name in ("grads", "slopes", "y_bar", "z_bar")]
+        return dataclasses.replace(value, **{name: scale(getattr(value, name), factor) for name in fields})
     if isinstance(value, (tuple, list)):
         return type(value)(scale(item, factor) for item in value)
+    if getattr(getattr(value, "dtype", None), "kind", "f") in "biu":
+        return value
     return value * factor
 
 
+# ---- planting ----------------------------------------------------------------------------------------------------
+
+
 def _compiled(tree, original):
-    """The mutated source as a function with the original's globals (and class cell, defaults kept by re-evaluation)."""
+    """The code object of the mutated definition, with the original's free variables (`__class__`, for super())."""
     definition = tree.body[0]
     definition.decorator_list = []
-    ast.fix_missing_locations(tree)
-    scope = dict(original.__globals__)
-    scope["__mutation_scale__"] = scale
-    exec(compile(tree, inspect.getsourcefile(original), "exec"), scope)
-    return scope[definition.name]
+    names = original.__code__.co_freevars
+    outer = ast.parse(f"def outer({', '.join(names)}): pass")
+    outer.body[0].body = [definition]
+    ast.fix_missing_locations(outer)
+    code = compile(outer, inspect.getsourcefile(original), "exec", dont_inherit=True)
+    for name in ("outer", definition.name):
+        code = next(c for c in code.co_consts if isinstance(c, types.CodeType) and c.co_name == name)
+    return code
 
 
-def plant(module, qualified, original, mutant):
-    """Put the mutant in the original's place everywhere in igr_ref; returns nothing: do it in a forked child."""
-    # the mutant's globals are a copy, so functions it calls are the originals: only this one derivative changes
-    if "." in qualified:
-        owner, name = qualified.split(".")
-        setattr(getattr(module, owner), name, mutant)
-        return
-    for other in list(sys.modules.values()):
-        if getattr(other, "__name__", "").startswith(("igr_ref", "experiments", "tests")):
-            for name, value in list(vars(other).items()):
-                if value is original:
-                    setattr(other, name, mutant)
+def plant(function, code):
+    """Change the function itself: whoever holds it (a from-import, a dict, a parametrization) then has the mutant."""
+    function.__globals__["_mutation_scale"] = scale
+    function.__code__ = code

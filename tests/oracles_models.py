@@ -53,6 +53,13 @@ def unplanar(stopped, x, y):
     return y + anp.einsum("...ij,...j->...i", anp.linalg.inv(jacobian), x - at)
 
 
+def box(kind, mu, sigma):
+    """(mu, log_sigma) from the encoder's outputs: as they are, or through eq. 37."""
+    if kind != "igr_bounded":
+        return mu, sigma
+    return -5 * anp.tanh(mu), anp.log(0.5 + 2 / (1 + anp.exp(-sigma)))
+
+
 def igr_sample(kind, y, tau):
     if kind == "igr_sb":
         u = 1 / (1 + anp.exp(-y))
@@ -100,7 +107,8 @@ def objective(params, stopped, x, noise, kind, estimator, tau, prior, log_p):
         kl = exp_concrete(y, q, tau) - exp_concrete(y, anp.zeros((n, k)), prior)
     else:
         shape, half = (x.shape[0], n, k), n * k
-        mu, log_sigma = o[:, :half].reshape(shape), o[:, half:].reshape(shape)
+        mu, log_sigma = box(kind, o[:, :half].reshape(shape), o[:, half:].reshape(shape))
+        mu_c, log_sigma_c = box(kind, fixed[:, :half].reshape(shape), fixed[:, half:].reshape(shape))
         mu_0, log_sigma_0 = prior
         y = mu + anp.exp(log_sigma) * noise
         x_0 = planar(params, y)[0] if kind == "igr_planar" else y
@@ -109,7 +117,6 @@ def objective(params, stopped, x, noise, kind, estimator, tau, prior, log_p):
             if estimator == "plain":
                 log_q = anp.sum(log_normal(y, mu, log_sigma), axis=-1) - planar(params, y)[1]
             else:
-                mu_c, log_sigma_c = fixed[:, :half].reshape(shape), fixed[:, half:].reshape(shape)
                 y_c = unplanar(stopped, x_0, mu_c + anp.exp(log_sigma_c) * noise)
                 log_q = anp.sum(log_normal(y_c, mu_c, log_sigma_c), axis=-1) - planar(stopped, y_c)[1]
             kl = log_q - anp.sum(log_normal(x_0, mu_0, log_sigma_0), axis=-1)
@@ -117,7 +124,6 @@ def objective(params, stopped, x, noise, kind, estimator, tau, prior, log_p):
             ratio = (anp.exp(2 * log_sigma) + (mu - mu_0) ** 2) / anp.exp(2 * log_sigma_0)
             kl = anp.sum(0.5 * (ratio - 1) - log_sigma + log_sigma_0, axis=-1)
         else:
-            q = log_normal(y, fixed[:, :half].reshape(shape), fixed[:, half:].reshape(shape))
-            kl = anp.sum(q - log_normal(y, mu_0, log_sigma_0), axis=-1)
+            kl = anp.sum(log_normal(y, mu_c, log_sigma_c) - log_normal(y, mu_0, log_sigma_0), axis=-1)
     outputs = mlp(params, "decoder", z.reshape(*z.shape[:2], -1))
     return anp.mean(-log_p(x, outputs)) + anp.mean(anp.sum(kl, axis=-1))

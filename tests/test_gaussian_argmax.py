@@ -10,7 +10,7 @@ import pytest
 from autograd import numpy as anp
 from scipy import special
 
-from igr_ref.recovery import gaussian_argmax
+from igr_ref.recovery import _rare, gaussian_argmax
 
 from . import gradcheck, ledger
 from . import oracles_recovery as oracle
@@ -84,6 +84,31 @@ def test_log_probs_against_mpmath():
             worst = max(worst, abs(float(mpmath.expm1(mpmath.mpf(float(log_p[k])) - exact))))
     ledger.record(EQUATION, f"{MODULE}.log_probs", "mpmath, 30 digits", worst, "relative", 30)
     assert worst <= 1e-8
+
+
+def test_slopes_of_a_small_integral_s_logarithm():
+    """f, f' and -f'' of `_rare` at 40 digits, from mu_j - 30 sigma_j, where Phi_j is tiny, to mu_j + 8 sigma_j."""
+    worst = numpy.zeros(3)
+    with mpmath.workdps(40):
+        for rng, mu, sigma in laws(40, seed=12, categories=(2, 3, 6)):
+            k = int(rng.integers(len(mu)))
+            own, j = numpy.arange(len(mu)) == k, int(rng.integers(len(mu)))
+            t = float(mu[j] + sigma[j] * rng.uniform(-30, 8))
+
+            def f(x, mu=mu, sigma=sigma, k=k):
+                a = [(x - mpmath.mpf(float(m))) / mpmath.mpf(float(s)) for m, s in zip(mu, sigma, strict=True)]
+                log_Phi = [mpmath.log(mpmath.erfc(-v / mpmath.sqrt(2)) / 2) for i, v in enumerate(a) if i != k]
+                return -(a[k] ** 2) / 2 - mpmath.log(2 * mpmath.pi) / 2 + mpmath.fsum(log_Phi)
+
+            got = _rare._f(mu[None], sigma[None], own[None], numpy.array([[t]]))
+            want = f(mpmath.mpf(t)), mpmath.diff(f, t), -mpmath.diff(f, t, 2)
+            # r = e^{log phi - log Phi} carries a^2 roundings, and r (r + a) loses as many again: in Newton steps only
+            a = numpy.where(own, 0, (t - mu) / sigma)
+            sizes = abs(want[0]), numpy.sum((1 + abs(a) ** 3) / sigma), numpy.sum((1 + a**4) / sigma**2)
+            errors = [abs(float(g[0, 0] - w)) / float(size) for g, w, size in zip(got, want, sizes, strict=True)]
+            worst = numpy.maximum(worst, errors)
+    ledger.record(EQUATION, "recovery._rare._f", "mpmath, 40 digits", max(worst), "relative to the largest term", 40)
+    assert max(worst) <= 1e-13
 
 
 def test_the_right_end_of_a_small_integral_lies_right_of_its_top():

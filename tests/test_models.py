@@ -167,6 +167,7 @@ def test_adam_is_the_textbook_update():
 
 FAMILIES = {
     "igr_i": lambda n, k, tau: (models.igr_i_family(n, k, tau, -0.6, -0.1), (-0.6, -0.1)),
+    "igr_bounded": lambda n, k, tau: (models.igr_bounded_family(n, k, tau, -0.6, -0.1), (-0.6, -0.1)),
     "igr_sb": lambda n, k, tau: (
         models.igr_sb_family(n, k, tau, numpy.linspace(-1, 0, k - 1), numpy.linspace(0.1, 0.3, k - 1)),
         (numpy.linspace(-1, 0, k - 1), numpy.linspace(0.1, 0.3, k - 1)),

@@ -2,112 +2,113 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
+import types
 
 import pytest
 
-from . import mutation
+from igr_ref.models import mlp
+from igr_ref.models.vae import BoundedFamily
 
-ROOT = Path(__file__).resolve().parents[1]
-TESTS = {  # module below igr_ref -> the test files that must catch its mutants, quickest first
-    "numerics": ["numerics"],
-    "transforms.softmax_plus_plus": ["softmax_plus_plus"],
-    "transforms.softmax": ["remainder"],
-    "transforms.stick_breaking": ["stick_breaking"],
-    "transforms.chain": ["chain", "remainder", "planar_flow"],
-    "transforms.planar_flow": ["planar_flow"],
-    "transforms.vertex_interpolation": ["vertex_interpolation"],
-    "distributions.gaussian": ["gaussian"],
-    "distributions.gumbel_softmax": ["gumbel_softmax"],
-    "distributions.igr": ["igr", "planar_estimators"],
-    "distributions.kumaraswamy": ["kumaraswamy"],
-    "distributions.infinite": ["infinite"],
-    "recovery.gaussian_argmax": ["gaussian_argmax"],
-    "recovery.stick_breaking": ["recovery_stick_breaking"],
-    "recovery._sticks": ["recovery_stick_breaking"],
-    "recovery.conditional": ["conditional"],
-    "recovery._tails": ["conditional"],
-    "estimators.reparameterization": ["estimators_pathwise", "planar_estimators"],
-    "estimators.sticking_the_landing": ["estimators_pathwise", "planar_estimators"],
-    "estimators.straight_through": ["straight_through"],
-    "estimators.score_function": ["score_function"],
-    "estimators.unordered_set": ["unordered_set"],
-    "estimators.rebar": ["rebar_relax"],
-    "estimators.relax": ["rebar_relax"],
-    "estimators.control_variates": ["rebar_relax"],
-    "estimators._pairs": ["rebar_relax"],
-    "models.mlp": ["models", "structured_output"],
-    "models.losses": ["models"],
-    "models.mixture_sticks": ["mixture"],
-    "models.mixture_objective": ["mixture"],
-    "models.binary_units": ["structured_output"],
-}
-# Mutants that compute the same thing; each with the reason why it is not wrong.
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
+from . import mutation, mutation_run
+from .mutation_run import EQUIVALENT, ROOT, TESTS, groups
 
-DERIVATIVES = [(module.__name__[8:], name) for module, name, _ in mutation.derivatives()]
-CHILD = """
-import sys, pytest
-from tests import mutation
-module, name, index = sys.argv[1], sys.argv[2], int(sys.argv[3])
-found = next(item for item in mutation.derivatives() if item[0].__name__ == "igr_ref." + module and item[1] == name)
-mutation.plant(*found, list(mutation.mutants(found[2]))[index][1])
-sys.exit(pytest.main(["-x", "-q", "--no-header", "-p", "no:cacheprovider", *sys.argv[4:]]))
-"""
-
-
-def survivors(module, name, only=None):
-    """Descriptions of the mutants of one derivative that no test catches; each is tried in a process of its own."""
-    function = next(f for m, n, f in mutation.derivatives() if m.__name__ == f"igr_ref.{module}" and n == name)
-    files = [str(ROOT / "tests" / f"test_{stem}.py") for stem in TESTS[module]]
-    alive = []
-    for index, (description, _) in enumerate(mutation.mutants(function)):
-        if (only is not None and index not in only) or (module, name, description) in EQUIVALENT:
-            continue
-        command = [sys.executable, "-c", CHILD, module, name, str(index), *files]
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-        )
-        if done.returncode == pytest.ExitCode.OK:
-            alive.append(description)
-        elif done.returncode != pytest.ExitCode.TESTS_FAILED:
-            alive.append(f"{description}: pytest itself failed\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return alive
+DERIVATIVES = mutation.derivatives()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module, name", DERIVATIVES, ids=lambda value: value)
-def test_every_mutant_is_caught(module, name):
-    assert not survivors(module, name)
+@pytest.mark.parametrize("modules", groups(TESTS).values(), ids=lambda modules: ",".join(modules))
+def test_every_mutant_is_caught(modules):
+    command = [sys.executable, "-m", "tests.mutation_run", *modules]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
 def test_every_derivative_s_module_has_tests():
-    assert {module for module, _ in DERIVATIVES} <= set(TESTS)
-    for stems in TESTS.values():
-        for stem in stems:
-            assert (ROOT / "tests" / f"test_{stem}.py").exists(), stem
+    assert {module for module, _, _ in DERIVATIVES} == set(TESTS)
+    for stem in {stem for stems in TESTS.values() for stem in stems.split()}:
+        assert (ROOT / "tests" / f"test_{stem}.py").exists(), stem
 
 
-def test_mutants_are_what_they_claim():
-    def toy_vjp(x, bar):
-        scale = 2 * x + 1
-        return bar * scale, x[0 + 1]
+def test_functions_listed_by_hand_exist():
+    found = {(module, name) for module, name, _ in DERIVATIVES}
+    assert {(module, name) for module, names in mutation.MORE.items() for name in names} <= found
 
-    values = {text.split(": ")[1]: mutant(_Row(), 5.0) for text, mutant in mutation.mutants(toy_vjp)}
-    assert values == {
-        "result 0 times -1.0": (-35.0, 4.0), "result 1 times -1.0": (35.0, -4.0), "dropped 1": (30.0, 4.0),
-        "result 0 times 1.001": (35.0 * 1.001, 4.0), "result 1 times 1.001": (35.0, 4.0 * 1.001),
-    }  # fmt: skip
+
+def test_equivalent_mutants_exist():
+    """A reason that outlives its line of code would excuse another mutant."""
+    for module, name, description in EQUIVALENT:
+        (function,) = (f for m, n, f in DERIVATIVES if (m, n) == (module, name))
+        assert description in [text for text, _ in mutation.mutants(function)], (module, name, description)
+
+
+# ---- the mutants themselves --------------------------------------------------------------------------------------
+
+
+def _toy_vjp(x, bar):
+    scale = 2 * x + 1
+    y_bar = -bar * scale
+    return {"x": y_bar}, x[0 + 1]
 
 
 class _Row(float):
     """3.0 that can also be asked for its element 1."""
 
-    def __new__(cls):
-        return super().__new__(cls, 3.0)
-
     def __getitem__(self, index):
-        return 4.0
+        return 4.0 if index == 1 else None
+
+
+def test_mutants_are_what_they_claim():
+    """x = 3, bar = 5: the unchanged function returns ({"x": -35}, 4)."""
+    values = {}
+    for text, code in mutation.mutants(_toy_vjp):
+        space = {**globals(), "_mutation_scale": mutation.scale}
+        grads, second = types.FunctionType(code, space)(_Row(3.0), 5.0)
+        values[text.partition(": ")[2]] = (grads["x"], second)
+    assert values == {
+        "dropped left 2 * x": (-5.0, 4.0),
+        "1.001 times left 2 * x": (-5.0 * (1.001 * 6.0 + 1), 4.0),
+        "dropped right 1": (-30.0, 4.0),
+        "1.001 times right 1": (-5.0 * (6.0 + 1.001), 4.0),
+        "turned the sign of 1": (-25.0, 4.0),
+        "took the minus from -bar": (35.0, 4.0),
+        "result  turned the sign of -bar * scale": (35.0, 4.0),
+        "result  1.001 times -bar * scale": (-35.0 * 1.001, 4.0),
+        "result 0 turned the sign of y_bar": (35.0, 4.0),
+        "result 0 1.001 times y_bar": (-35.0 * 1.001, 4.0),
+        "result 1 turned the sign of x[0 + 1]": (-35.0, -4.0),
+        "result 1 1.001 times x[0 + 1]": (-35.0, 4.0 * 1.001),
+    }
+
+
+def test_planting_reaches_whoever_holds_the_function():
+    """The dict of activations took tanh_vjp when it was imported; BoundedFamily.output_bar calls super()."""
+    held, original = mlp.ACTIVATIONS["tanh"][1], mlp.tanh_vjp.__code__
+    before = held(0.5, 1.0)
+    turned = next(code for text, code in mutation.mutants(mlp.tanh_vjp) if "turned the sign of (1 - y)" in text)
+    try:
+        mutation.plant(mlp.tanh_vjp, turned)
+        assert held(0.5, 1.0) == -before
+    finally:
+        mlp.tanh_vjp.__code__ = original
+    assert held(0.5, 1.0) == before
+    changed = mutation.mutants(BoundedFamily.output_bar)
+    assert changed and all(code.co_freevars == ("__class__",) for _, code in changed)
+
+
+@pytest.mark.parametrize("stems, verdict", [("backend", "survived"), ("reductions", "caught")])
+def test_the_runner_tells_caught_from_survived(stems, verdict):
+    """softmax_vjp with a file of tests that does not know it, and with one that does."""
+    code = (
+        "import sys; from tests.mutation_run import run_group\n"
+        "sys.exit(run_group(sys.argv[1], ['numerics'], ['softmax_vjp'], lambda row: print(row.get('verdict'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, stems], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and set(done.stdout.split()) == {"None", verdict}, done.stdout + done.stderr
+
+
+def test_unknown_modules_are_refused():
+    with pytest.raises(SystemExit) as refused:
+        mutation_run.main(["nowhere"])
+    assert refused.value.code == 2

@@ -12,7 +12,7 @@ import scipy.stats
 
 from igr_ref import GumbelSoftmax, igr_i, igr_sb, noise, prior
 
-from .gradcheck import autograd_vjp, check
+from .gradcheck import autograd_vjp, central_difference, check
 
 
 def test_gradient_of_the_moment_objective():
@@ -47,6 +47,39 @@ def test_gradient_of_the_moment_objective():
         want = autograd_vjp(objective, mu, log_sigma)
         for name, bar in zip(("mu", "log_sigma"), want, strict=True):
             check(seen[name], bar, equation="eq. 14", function="prior.fit", oracle="autograd", scale=1e-6 / tau)
+
+
+def _kl(mean, p_0):
+    return anp.sum(mean * (anp.log(mean) - anp.log(p_0)))
+
+
+WRITTEN_OUT = {
+    "moments": lambda z, p_0: anp.sum((anp.sum(z, axis=0) / len(z) - p_0) ** 2),
+    "as_printed": lambda z, p_0: sum(anp.sum((row - p_0) ** 2) for row in z) / len(z),
+    "kl_as_published": lambda z, p_0: _kl(anp.sum(z, axis=0) / len(z), p_0),
+}
+
+
+@pytest.mark.parametrize("objective", WRITTEN_OUT)
+def test_objectives_and_their_cotangents(objective):
+    """Value, and the gradient by every sample, against the formula written out, autograd and central differences."""
+    about = {"equation": "eq. 14", "function": f"prior.{objective}"}
+    for i in range(100):
+        rng = numpy.random.default_rng((4, i))
+        k, m = int(rng.integers(2, 8)), int(rng.integers(1, 9))
+        z, p_0 = rng.dirichlet(numpy.ones(k), m), rng.dirichlet(numpy.ones(k))
+
+        def formula(z, p_0=p_0):
+            return WRITTEN_OUT[objective](z, p_0)
+
+        value, z_bar = prior.OBJECTIVES[objective](z, p_0)
+        check(value, formula(z), oracle="written out", **about)
+        z_bar = numpy.broadcast_to(z_bar, z.shape)
+        check(numpy.array(z_bar), autograd_vjp(formula, z)[0], oracle="autograd", **about)
+        direction = z * rng.standard_normal(z.shape)  # relative steps, as the logarithm's need
+        slope = central_difference(formula, z, direction)
+        size = numpy.sum(numpy.abs(direction * z_bar))
+        check(numpy.sum(direction * z_bar), slope, 1e-7, oracle="central difference", scale=size, **about)
 
 
 def test_igr_i_prior_is_the_uniform_law():

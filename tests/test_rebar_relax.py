@@ -11,7 +11,7 @@ from igr_ref.distributions import Categorical, GumbelSoftmax, igr_i, igr_sb
 from igr_ref.estimators import _pairs, control_variates, relax_as_published
 from igr_ref.estimators.rebar import PairedNoise, rebar, rebar_params, variance_gradient, variance_objective
 from igr_ref.estimators.relax import bounded_parameters, relax, relax_params
-from igr_ref.estimators.score_function import score_function
+from igr_ref.estimators.score_function import log_probs, score_function
 from igr_ref.models.losses import Bernoulli
 from igr_ref.models.mlp import MLP
 from igr_ref.models.vae import VAE, GumbelSoftmaxFamily, igr_i_family
@@ -411,6 +411,45 @@ def test_variance_gradient_against_finite_differences(family, chained, kind, cou
     assert "log_lambda" not in variance_gradient(estimate)
 
 
+@pytest.mark.parametrize("coupled", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pushforward_and_pullback_of_both_samples(family, coupled):
+    """Each pushforward by differences at fixed noise, each pullback as its transpose; log_alpha enters normalised.
+
+    A common shift of log_alpha's tangent would go unseen further on: the softmax of y ignores it.
+    """
+    rng = numpy.random.default_rng(22)
+    for _ in range(50):
+        q = law(family, rng, (3,), 2, int(rng.integers(2, 6)))
+        noise = draws(q, rng, (2,), coupled)
+        pair = _pairs.paired(q, noise)
+        direction = {name: rng.normal(size=p.shape) for name, p in q.params.items()}
+        dots = [numpy.broadcast_to(dot, pair.y.shape).copy() for dot in pair.pushforward(direction)]
+        about = {"equation": "REBAR and RELAX", "function": f"estimators._pairs.{type(pair).__name__}"}
+
+        def moved(step, q=q, noise=noise, direction=direction):
+            there = type(q)(*(p + step * direction[name] for name, p in q.params.items()), *_constants(q))
+            return _pairs.paired(there, noise)
+
+        up, down = moved(1e-6), moved(-1e-6)
+        assert (up.b == pair.b).all() and (down.b == pair.b).all()
+        difference = (up.y - down.y) / 2e-6
+        gradcheck.check(dots[0], difference, 1e-8, oracle="differences of y", **about)
+        if not coupled:  # coupled noise moves with the parameters
+            difference = (up.y_given - down.y_given) / 2e-6
+            gradcheck.check(dots[1], difference, 1e-6, oracle="differences of y given b", **about)
+        for y_dot, pullback in zip(dots, (pair.pullback, pair.pullback_given), strict=True):
+            y_bar = rng.normal(size=y_dot.shape)
+            bars = pullback(y_bar)
+            forward, size = numpy.sum(y_bar * y_dot), numpy.sum(abs(y_bar * y_dot))
+            backward = sum(numpy.sum(bars[name] * direction[name]) for name in direction)
+            gradcheck.check(backward, forward, 1e-12, oracle="transpose of the pushforward", scale=size, **about)
+
+
+def _constants(q):
+    return (q.temperature,) if isinstance(q, GumbelSoftmax) else (q.transform,)
+
+
 def test_bernoulli_decoder_hvp_against_differences_of_its_gradient():
     rng = numpy.random.default_rng(11)
     n, k, pixels = 2, 3, 7
@@ -633,6 +672,42 @@ def test_as_published_gumbel_is_unbiased_but_far_noisier():
         summed[shift] = g.var(axis=0).sum()
     own = relax(q, noise, f, params=params).grads["log_alpha"].mean(axis=1).var(axis=0).sum()
     assert summed[False] > 5 * own and summed[True] > 5 * own
+
+
+@pytest.mark.parametrize("shift", [None, False, True], ids=["igr", "gumbel", "gumbel, shifted"])
+def test_as_published_gradients_term_by_term(shift):
+    """The formulas that open the module, every derivative in them by differences, along a direction in parameters."""
+    rng = numpy.random.default_rng(23)
+    n, k, batch = 2, 4, 5
+    q = law("igr" if shift is None else "gumbel", rng, (batch,), n, k)
+    f, params, noise = oracle.Wave(rng, n * k), control_params("relax", rng, n, k), draws(q, rng, (40,))
+    if shift is None:
+        noise, make = PairedNoise(noise.path, rng.normal(size=noise.path.shape)), relax_as_published._IndependentPair
+        got = relax_as_published.relax_igr_as_published_invalid(q, noise, f, params=params)
+    else:
+        make = relax_as_published._ShiftedPair if shift else _pairs.GumbelPair
+        got = relax_as_published.relax_gumbel_as_published_invalid(q, noise, f, params=params, shift=shift)
+    b = q.discretize(noise.path)
+    direction = {name: rng.normal(size=p.shape) for name, p in q.params.items()}
+
+    def terms(step):
+        """log q(b), c(z) and c(z~), the last two at fixed noise."""
+        there = type(q)(*(p + step * direction[name] for name, p in q.params.items()), *_constants(q))
+        pair = make(there, noise)
+        samples = (pair.y, pair.y if shift is None else pair.y_given)
+        c = [control_variates.evaluate(params, pair, y, f).value for y in samples]
+        return numpy.array([numpy.sum(b * log_probs(there), axis=(-2, -1)), *c])
+
+    score, free, given = (terms(1e-6) - terms(-1e-6)) / 2e-6
+    value, residual = f(b)[0], f(b)[0] - terms(0.0)[2]
+    if shift is None:
+        want = residual * score + free + score
+    else:
+        want = batch * (residual.mean(axis=-1, keepdims=True) + 1) * score + free - given
+    along = sum(numpy.sum(got.grads[name] * direction[name], axis=(-2, -1)) for name in direction)
+    about = {"equation": "RELAX as published (invalid)", "function": "estimators.relax_as_published"}
+    gradcheck.check(along, want, 1e-7, oracle="differences of each term", **about)
+    gradcheck.check(got.value, value, oracle="f(b)", **about)
 
 
 def test_nothing_imports_the_invalid_variants():

@@ -1,0 +1,233 @@
+"""Plants every mutant of `mutation` and runs the tests that must catch it:   python -m tests.mutation_run [MODULE ...]
+
+One process for the modules that share their test files. It imports and collects them once, runs every test unchanged
+(they must pass; it takes their times), then forks for each mutant: the child changes the function's code and runs the
+tests until one fails, those first that caught this function's mutants before, then the quickest. Nothing is imported
+again, so no test can see an unchanged copy; the tests run in the child itself, so no worker can either (-n 0).
+A line is printed for every mutant, and the process fails if one survives that EQUIVALENT does not list.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+
+from . import mutation
+
+ROOT = Path(__file__).resolve().parents[1]
+TESTS = {  # module below igr_ref -> the test files that must catch its mutants
+    "numerics": "reductions numerics",
+    "prior": "prior",
+    "transforms.base": "softmax_plus_plus stick_breaking",
+    "transforms.softmax_plus_plus": "softmax_plus_plus",
+    "transforms.softmax": "remainder",
+    "transforms.stick_breaking": "stick_breaking",
+    "transforms.chain": "chain remainder planar_flow",
+    "transforms.planar_flow": "planar_flow",
+    "transforms.vertex_interpolation": "vertex_interpolation",
+    "distributions.base": "igr gumbel_softmax",
+    "distributions.categorical": "categorical",
+    "distributions.gaussian": "gaussian",
+    "distributions.gumbel_softmax": "gumbel_softmax",
+    "distributions.igr": "igr planar_estimators",
+    "distributions.kumaraswamy": "kumaraswamy",
+    "distributions.infinite": "infinite",
+    "recovery.gaussian_argmax": "gaussian_argmax",
+    "recovery.stick_breaking": "recovery_stick_breaking",
+    "recovery._sticks": "recovery_stick_breaking",
+    "recovery._chebyshev": "recovery_stick_breaking",
+    "recovery.conditional": "conditional",
+    "recovery._tails": "conditional",
+    "recovery._panels": "conditional",
+    "recovery._winner": "conditional",
+    "recovery._rare": "gaussian_argmax",
+    "estimators.base": "estimators_pathwise",
+    "estimators.reparameterization": "estimators_pathwise planar_estimators",
+    "estimators.sticking_the_landing": "estimators_pathwise planar_estimators",
+    "estimators.straight_through": "straight_through",
+    "estimators.score_function": "score_function",
+    "estimators.unordered_set": "unordered_set",
+    "estimators.rebar": "rebar_relax",
+    "estimators.relax": "rebar_relax",
+    "estimators.relax_as_published": "rebar_relax",
+    "estimators.control_variates": "rebar_relax",
+    "estimators._pairs": "rebar_relax",
+    "models.mlp": "models structured_output",
+    "models.losses": "models",
+    "models.vae": "models",
+    "models.mixture": "mixture",
+    "models.mixture_sticks": "mixture",
+    "models.mixture_objective": "mixture",
+    "models.mixture_as_published": "mixture",
+    "models.binary_units": "structured_output",
+    "models.structured_output": "structured_output",
+}
+# Mutants that compute the same thing: (module, function, what was changed) -> why no test can tell.
+EQUIVALENT: dict[tuple[str, str, str], str] = {}
+
+LIMIT = 300  # seconds of one mutant, after which it counts as caught: it hangs
+PATIENCE = 0.5  # seconds a test gets at first; those that need more have their turn again after all others
+
+
+class _Paused(Exception):
+    pass
+
+
+class Planter:
+    """The pytest plugin that replaces the loop over tests."""
+
+    def __init__(self, modules, only, report):
+        self.modules, self.only, self.report = modules, only, report
+        self.failed, self.patience = None, 0.0
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, item, call):
+        if call.excinfo is not None and self.failed is None and not call.excinfo.errisinstance(pytest.skip.Exception):
+            self.failed = [item.nodeid, call.excinfo.typename]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item):
+        # only the test itself is interrupted, never pytest's own books
+        signal.setitimer(signal.ITIMER_REAL, self.patience)
+        try:
+            return (yield)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def run(self, item, patience=0.0):
+        """Whether the test came to an end in time."""
+        self.patience = patience
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        paused = self.failed is not None and self.failed[1] == _Paused.__name__
+        if paused:
+            self.failed = None
+        return not paused
+
+    def pytest_runtestloop(self, session):
+        seconds = {}
+        for item in session.items:
+            start = time.perf_counter()
+            self.run(item)
+            seconds[item.nodeid] = time.perf_counter() - start
+            if self.failed:
+                raise pytest.UsageError(f"a test fails without any mutant: {self.failed}")
+        self.report({"tests": len(session.items), "seconds": round(sum(seconds.values()), 1)})
+        catches = Counter()
+        for module, name, function in mutation.derivatives():
+            if module not in self.modules or (self.only and name not in self.only):
+                continue
+            here = Counter()
+            for description, code in mutation.mutants(function):
+                order = sorted(session.items, key=lambda i: (-here[i.nodeid], -catches[i.nodeid], seconds[i.nodeid]))
+                start = time.perf_counter()
+                verdict, by = self.child(function, code, order)
+                here.update(by[:1])
+                catches.update(by[:1])
+                if verdict == "survived" and (module, name, description) in EQUIVALENT:
+                    verdict = "equivalent"
+                self.report(
+                    {
+                        "module": module, "function": name, "mutant": description, "verdict": verdict, "by": by,
+                        "seconds": round(time.perf_counter() - start, 2),
+                    }
+                )  # fmt: skip
+        return True
+
+    def child(self, function, code, items):
+        """("caught", [test, exception]), ("survived", []) or ("hung", [])."""
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGALRM, _pause)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 1)
+            os.dup2(null, 2)
+            try:
+                mutation.plant(function, code)
+                left = [item for item in items if not self.failed and not self.run(item, PATIENCE)]
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                for item in left:
+                    if not self.failed:
+                        self.run(item, LIMIT)
+                os.write(write, json.dumps(self.failed or []).encode())
+            finally:
+                os._exit(0)
+        os.close(write)
+        with os.fdopen(read) as pipe:
+            got = pipe.read()
+        _, status = os.waitpid(pid, 0)
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
+            return "hung", []
+        if not got:
+            raise RuntimeError(f"the child died with status {status}: {function.__qualname__}")
+        by = json.loads(got)
+        return ("caught", by) if by else ("survived", [])
+
+
+def _pause(number, frame):
+    raise _Paused
+
+
+def groups(modules):
+    """The modules by the test files they share."""
+    by_files = defaultdict(list)
+    for module in modules:
+        by_files[TESTS[module]].append(module)
+    return dict(by_files)
+
+
+def run_group(files, modules, only, report):
+    """pytest's exit code of one warm process; call it once in a process."""
+    paths = [str(ROOT / "tests" / f"test_{stem}.py") for stem in files.split()]
+    options = ["-n", "0", "-s", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:terminalreporter"]
+    return pytest.main([*options, *paths], plugins=[Planter(modules, only, report)])
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation_run", description=__doc__.splitlines()[0])
+    parser.add_argument("modules", nargs="*", help="below igr_ref, e.g. estimators.rebar; default all")
+    parser.add_argument("--only", action="append", help="a function's qualified name; may be given again")
+    parser.add_argument("--one-process", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    unknown = set(args.modules) - set(TESTS)
+    if unknown:
+        parser.error(f"no tests are listed for {sorted(unknown)}")
+    if args.one_process:
+        ((files, modules),) = groups(args.modules).items()
+        return int(run_group(files, modules, args.only, lambda row: print(json.dumps(row), flush=True)))
+    totals, survivors, status = Counter(), [], 0
+    for modules in groups(args.modules or TESTS).values():
+        command = [sys.executable, "-m", "tests.mutation_run", "--one-process", *modules]
+        command += [f"--only={name}" for name in args.only or ()]
+        env = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")} | {"PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout:
+                if not line.startswith("{"):
+                    print(line, end="")
+                    continue
+                row = json.loads(line)
+                if "tests" in row:
+                    print(f"{', '.join(modules)}: {row['tests']} tests pass in {row['seconds']} s", flush=True)
+                    continue
+                totals[row["verdict"]] += 1
+                text = f"{row['verdict']:10} {row['seconds']:6.2f} s  {row['module']} {row['function']} {row['mutant']}"
+                print(text + (f"  [{' '.join(row['by'])}]" if row["by"] else ""), flush=True)
+                if row["verdict"] == "survived":
+                    survivors.append(text)
+        status = status or process.returncode
+    print(dict(totals))
+    print("\n".join(survivors))
+    return 1 if survivors else status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
