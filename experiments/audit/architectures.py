@@ -57,8 +57,8 @@ def published_rate(t):
     why="After the first epochs the rate is a tenth of the printed one. Of 100 epochs of 600 iterations, the share "
     "is counted that runs at the floor.",
     equation="lr_t = max(1e−4, 1e−3/(1 + 1e−3 t))",
-    right_code="experiments.audit.outputs.published_rate",
-    wrong_code="Adam with a constant rate and weight decay",
+    right_code="",
+    wrong_code="experiments.audit.architectures.published_rate",
     group=GROUP,
 )
 def weight_decay(setting, rate=published_rate):
@@ -66,9 +66,7 @@ def weight_decay(setting, rate=published_rate):
     floor = int((rates > 1.0001e-4).sum())
     return Outcome(
         bool((rates == 1e-3).all()),
-        f"rate {rates[599]:.1e} after one epoch, at its floor of 1e−4 for {1 - floor / 60_000:.0%} of the training".replace(
-            "e-", "e−"
-        ),
+        f"{rates[599] / 1e-3:.0%} of the printed rate after one epoch, 10% for {1 - floor / 60_000:.0%} of it",
         (
             Measure("learning rate after one epoch", float(rates[599])),
             Measure("iterations before the floor", floor),
@@ -99,6 +97,7 @@ def relax_networks(setting, widths=lambda e: (784, e, e, e)):
         paper, code = weights((784, 512, 256, outputs)), weights(widths(outputs))
         same &= paper == code
         measures += [Measure(f"{name}: encoder weights, appendix E", paper), Measure(f"{name}: in the script", code)]
+    pairs = zip(("GS", "IGR-I"), measures[::2], measures[1::2], strict=True)
     pairs = zip(("GS", "IGR-I"), measures[::2], measures[1::2], strict=True)
     text = "; ".join(f"{name} {paper.value:,} → {code.value:,}" for name, paper, code in pairs)
     return Outcome(same, f"encoder weights {text}", tuple(measures))

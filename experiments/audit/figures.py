@@ -41,11 +41,13 @@ def _fit(config):
     "figure-1-steps",
     title="Figure 1's comparison depends on the number of steps",
     where="section 4.1, Figure 1",
-    says="IGR-SB approximates Poisson(50) better than the Gumbel-Softmax of any K",
-    right="at the stated 1,000 steps and one objective, GS with K = 100 is as close",
+    says="after 1,000 steps the Gumbel-Softmax (K = 100) is far from Poisson(50), IGR-SB close",
+    right="at 1,000 steps of eq. 14 for both, most of the difference is gone",
     why="The text says 1,000 steps of eq. 14 for both. The published script for the Gumbel-Softmax runs 200, and on "
-    "another objective. Adam moves a logit by no more than its learning rate at a step, so 200 steps of .01 "
-    "cannot change a logit by more than about 2. Few samples a step and one seed: the figure at small size.",
+    "another objective. Adam moves a logit by no more than its learning rate at a step, so 200 steps of .01 cannot "
+    "change a logit by more than about 2. The statement is taken to hold if at least half of the difference in total "
+    "variation that the script produces is left at the stated setting. One seed, and fewer samples a step than the "
+    "figure's 10,000.",
     equation="total variation ½ Σ_k |P_k − p_k| between recovered law and target",
     right_code="igr_ref.prior.fit with 1,000 steps, objective='moments', for both",
     wrong_code="the same with 200 steps, objective='kl_as_published', for Gumbel-Softmax",
@@ -71,7 +73,7 @@ def figure_1_steps(setting, gs=None):
         tested["total_variation"],
     )
     return Outcome(
-        gs_text > sb_tv + 0.02,
+        gs_text - sb_tv >= 0.5 * (gs_code - sb_tv),
         f"total variation: GS K=100 {gs_code:.3f} after 200 steps, {gs_text:.3f} after 1,000; "
         f"IGR-SB {sb_tv:.3f} after 1,000",
         tuple(Measure(f"total variation, {name}", v) for name, v in tv.items())

@@ -73,7 +73,7 @@ def read_as_sd(log_sigma):
     "Its price is the KL between the two readings, at the σ that eq. 37 allows.",
     equation="KL(N(μ, s²) ‖ N(μ, s)), s = σ, per coordinate",
     right_code="igr_ref.distributions.gaussian (takes log σ); mixtures take log σ²",
-    wrong_code="experiments.audit.temperatures.read_as_variance",
+    wrong_code="experiments.audit.gaussians.read_as_variance",
     group=GROUP,
 )
 def sd_or_variance(setting, reading=read_as_variance):
@@ -120,7 +120,7 @@ def closed(mu, log_sigma, eps):
     "does.",
     equation="∇[log q(y) − log p₀(y)] against ∇KL(N(μ,σ²) ‖ N(0,1))",
     right_code="igr_ref.IGR.kl_vjp (closed)",
-    wrong_code="experiments.audit.temperatures.sampled_path",
+    wrong_code="experiments.audit.gaussians.sampled_path",
     group=GROUP,
 )
 def sampled_kl(setting, gradient=sampled_path):

@@ -31,12 +31,12 @@ def stable_score(a, b, u):
     where="section 4.4 (DLDPMM); the code zeroes NaN gradients",
     says="the sticks can be differentiated by the printed formulas",
     right="in float32 v rounds to 0 or 1; the published code sets the NaN it meets to 0",
-    why="Samples are drawn in float32 with a, b = e^N(0,1)·spread, and d log q/dv is taken by the usual formula. "
-    "Where v rounds to an end of (0, 1) the result is NaN or infinite. Working with log(−log v) avoids all of "
-    "them.",
+    why="Samples are drawn in float32 with log a and log b normal of deviation 1.5, and d log q/dv is taken by the "
+    "usual formula. Where v rounds to an end of (0, 1) the result is NaN or infinite. Working with log(−log v) "
+    "avoids all of them.",
     equation="d log q/dv = (a−1)/v − (b−1) a v^{a−1}/(1 − v^a)",
     right_code="igr_ref.distributions.kumaraswamy.Kumaraswamy.log_prob_point_vjp",
-    wrong_code="experiments.audit.mixtures.textbook_score",
+    wrong_code="experiments.audit.kumaraswamy.textbook_score",
     group=GROUP,
 )
 def kumaraswamy_nan(setting, score=textbook_score):

@@ -104,7 +104,8 @@ def omniglot_architectures(setting, table=TABLE_1):
     says="IGR performs best with S = 4 samples",
     right="only the IGR-I + RELAX row does, and its published estimator is not valid",
     why="The row that carries the statement comes from an estimator whose published code has a wrong sign and a "
-    "wrong expectation (see the RELAX section). The plain IGR-I row is below USPGBL.",
+    "wrong expectation (see the section on RELAX), if it is that code that was run. The plain IGR-I row is "
+    "below USPGBL.",
     equation="",
     right_code="experiments.paper_numbers.TABLE_6",
     wrong_code="igr_ref.estimators.relax_as_published",

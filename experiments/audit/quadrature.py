@@ -51,7 +51,7 @@ def fifteen_nodes(mu, sigma):
     "out there is lost, and the probabilities no longer sum to one. Panels placed by μ and σ lose nothing.",
     equation="P(H=k) = ∫₀^∞ f_k(t) dt ≈ Σ_{i≤15} w_i e^{x_i²} f_k(x_i),  x₁₅ = 5.46",
     right_code="igr_ref.recovery.gaussian_argmax.probs",
-    wrong_code="experiments.audit.laws.fifteen_nodes",
+    wrong_code="experiments.audit.quadrature.fifteen_nodes",
     group=GROUP,
 )
 def quadrature(setting, rule=fifteen_nodes):

@@ -23,8 +23,8 @@ from .relax import GROUP, LOG_SIGMA, MU, bowl
     says="the loss is −log p(x|b) + KL, minus the ELBO",
     right="the published class subtracts the KL: training raises it, and −loss is the ELBO + 2 KL",
     why="Followed here for the KL term alone: 20 variables of 10 categories, parameters in the published box, Adam "
-    "on the term with either sign, from the same start. With the wrong sign the KL climbs towards 20 log 10, "
-    "and the number reported as a bound climbs with it.",
+    "on the term with either sign, from the same start. With the wrong sign the KL climbs, and the number "
+    "reported as a bound climbs with it.",
     equation="loss = −log p(x|b) − KL(q‖U)  against  −log p(x|b) + KL(q‖U)",
     right_code="igr_ref.estimators.relax.relax (kl_term added)",
     wrong_code="igr_ref.estimators.relax_as_published.relax_igr_as_published_invalid",

@@ -22,8 +22,8 @@ from .scores import GROUP, trained_vae
     says="m = 1000 for every score; the code's script for trained models uses 100",
     right="a score needs its m beside it: far fewer codes give far lower numbers",
     why="The importance weights of a model with 20 variables are so uneven that neither 100 nor 1,000 codes are "
-    "enough: the bound still rises. Measured with a linear VAE of 20 variables of 10 categories, trained for two epochs, on MNIST if it is at hand and else on the embedded "
-    "digits.",
+    "enough: the bound still rises. Measured with a linear VAE of 20 variables of 10 categories, trained for "
+    "two epochs, on MNIST if it is at hand and else on the embedded digits.",
     equation="L_m = log (1/m) Σ_{s≤m} p(x|b_s) p(b_s)/q(b_s|x),  E L_m rises with m",
     right_code="experiments.evaluate.scores with config.m = 1000",
     wrong_code="the same with config.m = 100",

@@ -59,6 +59,10 @@ def prior_temperature(setting, prior=0.5):
     )
 
 
+def log_ratio(q, p, y):
+    return q.log_prob(y) - p.log_prob(y)
+
+
 @finding(
     "discrete-kl-for-relaxed",
     title="The discrete KL is no bound for the relaxed Gumbel-Softmax",
@@ -72,11 +76,11 @@ def prior_temperature(setting, prior=0.5):
     wrong_code="igr_ref.Categorical.kl_uniform put in its place",
     group=GROUP,
 )
-def discrete_kl(setting, factor=20):
+def discrete_kl(setting, log_ratio=log_ratio):
     log_alpha = numpy.array([2.0] + [0.0] * 9)
     q, p = GumbelSoftmax(log_alpha, 0.5), GumbelSoftmax(numpy.zeros(10), 0.5)
     y = q.run_log(noise.gumbel(setting.rng("eq8"), (setting.count(400_000), 10)))
-    ratio = q.log_prob(y) - p.log_prob(y)
+    ratio, factor = log_ratio(q, p, y), 20
     law = numpy.exp(q.log_probs())
     discrete = float((law * numpy.log(10 * law)).sum())
     continuous, se = float(ratio.mean()), float(ratio.std() / math.sqrt(len(ratio)))

@@ -33,7 +33,7 @@ def nearest_on_simplex(w):
     "equally near.",
     equation="‖w − e_k‖² < ‖w‖² ⇔ w_k > ½",
     right_code="igr_ref.transforms.vertex_interpolation (argmax of all K coordinates)",
-    wrong_code="experiments.audit.sticks.nearest_in_s",
+    wrong_code="experiments.audit.vertices.nearest_in_s",
     group=GROUP,
 )
 def nearest_vertex(setting, nearest=nearest_in_s):
