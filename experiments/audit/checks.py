@@ -45,7 +45,7 @@ def jacobians(setting, log_det=eq_26):
                 worst[name] = max(worst[name], abs(float(numpy.linalg.slogdet(j)[1] - log_det(g, y))))
     return Outcome(
         max(worst.values()) < 1e-5,
-        f"largest difference {max(worst.values()):.0e} (differences of step 1e-5)".replace("e-", "e−"),
+        f"largest difference {max(worst.values()):.0e} (differences of step 1e-5)",
         tuple(Measure(f"largest difference of log|det J|, {name}", v) for name, v in worst.items()),
     )
 
@@ -102,7 +102,7 @@ def prop_2(setting, law=gaussian_argmax.probs):
     rms = float(numpy.sqrt(numpy.mean(numpy.square(z))))
     return Outcome(
         rms < 2 and off < 1e-8,
-        f"root mean square deviation {rms:.2f} standard errors; sums off by {off:.0e}".replace("e-", "e−"),
+        f"root mean square deviation {rms:.2f} standard errors; sums off by {off:.0e}",
         (Measure("root mean square deviation", rms, "standard errors"), Measure("largest |sum − 1|", off)),
     )
 

@@ -44,10 +44,10 @@ def _fit(config):
     says="after 1,000 steps the Gumbel-Softmax (K = 100) is far from Poisson(50), IGR-SB close",
     right="at 1,000 steps of eq. 14 for both, most of the difference is gone",
     why="The text says 1,000 steps of eq. 14 for both. The published script for the Gumbel-Softmax runs 200, and on "
-    "another objective. Adam moves a logit by no more than its learning rate at a step, so 200 steps of .01 cannot "
-    "change a logit by more than about 2. The statement is taken to hold if at least half of the difference in total "
-    "variation that the script produces is left at the stated setting. One seed, and fewer samples a step than the "
-    "figure's 10,000.",
+    "another objective. Adam moves a logit by no more than its learning rate at a step, so 200 steps of .01 "
+    "cannot change a logit by more than about 2. The statement is taken to hold if at least half of the "
+    "difference in total variation that the script produces is left at the stated setting. One seed, and fewer "
+    "samples a step than the figure's 10,000.",
     equation="total variation ½ Σ_k |P_k − p_k| between recovered law and target",
     right_code="igr_ref.prior.fit with 1,000 steps, objective='moments', for both",
     wrong_code="the same with 200 steps, objective='kl_as_published', for Gumbel-Softmax",

@@ -95,7 +95,7 @@ def one_fit(setting, refit=False):
     spread = float(numpy.ptp(identical, axis=0).max())
     return Outcome(
         max(abs(v - 0.1) for v in last.values()) < 0.01,
-        f"mean of the 10th coordinate: {last[0.01]:.3f} at τ = .01, {last[0.5]:.3f} at .5, {last[1.0]:.3f} at 1 (0.1)",
+        f"mean of z̃₁₀: {last[0.01]:.3f} at τ = .01, {last[0.5]:.3f} at .5, {last[1.0]:.3f} at 1; uniform: 0.1",
         (
             *(Measure(f"mean of the last of ten coordinates at τ = {t:g}", v) for t, v in last.items()),
             Measure("μ₀/σ₀ of the uniform law, K = 10", float(ratio), "", 4),

@@ -25,7 +25,7 @@ def last_directly(y, temperature):
     "one-minus-sum",
     title="The last coordinate as one minus a sum loses its digits",
     where="section 2.2, eq. 15",
-    says="z_K can be had as 1 − Σ_{k<K} z_k",
+    says="z_K can be had as 1 − Σ_{k<K} z_k (in float32)",
     right="δ/D directly: the difference cancels, and is 0 or negative at low temperatures",
     why="The relative error of the last coordinate is measured in float32 against float64, at temperatures of the "
     "paper's grid. Its logarithm enters the density, so a coordinate that comes out as 0 or below is an "
@@ -67,7 +67,7 @@ def safe_uniform(rng, n):
     "infinite-gumbel",
     title="Float32 uniforms are exactly zero now and then",
     where="eq. 5",
-    says="Gumbel noise is −log(−log u), u uniform",
+    says="Gumbel noise is −log(−log u), u uniform (in float32)",
     right="a float32 u is 0 once in 2²⁴ draws; the noise is then infinite and the sample NaN",
     why="A run of the paper draws 60,000 × 200 numbers an epoch, so this happens about once every one or two epochs.",
     equation="P(u = 0) = 2^{−24}",
@@ -126,7 +126,7 @@ def exact_code(q, eps):
     "not-one-hot",
     title="A straight-through sample is one-hot only if it is added up in the right order",
     where="section 3.3 (straight-through)",
-    says="z + b − stop(z) is the discretised sample",
+    says="z + b − stop(z) is the discretised sample (in float32)",
     right="(b − z) + z is b exactly; (z + b) − z is not: 1 + z is rounded at 1.2e−7",
     why="Automatic differentiation needs a sum whose value is b and whose derivative is that of z. Counted over "
     "float32 samples of a Gumbel-Softmax at τ = .5, coordinates that are neither 0 nor 1, in both orders.",
@@ -172,7 +172,7 @@ def density_from_y(q, y):
     "density-near-vertex",
     title="Densities computed from z are lost at low temperatures",
     where="eq. 12",
-    says="the density of z̃ can be computed in closed form",
+    says="the density of z̃ can be computed from z̃ in closed form (in float32)",
     right="on paper; in float32 z underflows and log(z + 1e−20) gives another number",
     why="The error of log q(z̃) when y is recovered from a float32 sample, against the value computed from y "
     "itself, K = 10, over temperatures of the paper's grid.",

@@ -92,5 +92,5 @@ def output_constant(setting, unit=None):
         if name == "mnist":
             printed = TABLE_2["igr_sb"][0]
             measures.append(Measure("printed for IGR-SB (Table 2)", printed, "nats", 4))
-            text += f"; best constant model on MNIST {value:.1f} nats, printed {printed}".replace("-", "−")
+            text += f"; best constant model on MNIST {value:.1f} nats, printed {printed}"
     return Outcome(share < 1, text, tuple(measures))

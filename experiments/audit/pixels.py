@@ -79,7 +79,7 @@ def omniglot_grey(setting, grey=True):
     best = -float(entropy.sum(axis=-1).mean())
     return Outcome(
         not inside.any(),
-        f"{float(inside.mean()):.1%} grey pixels; no model can score above {best:.1f} nats".replace("-", "−"),
+        f"{float(inside.mean()):.1%} grey pixels; no model can score above {best:.1f} nats",
         (
             Measure("pixels strictly between 0 and 1", 100 * float(inside.mean()), "%"),
             Measure("largest possible Bernoulli log-likelihood, mean over images", best, "nats"),

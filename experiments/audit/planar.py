@@ -56,7 +56,7 @@ def planar_norm(setting, constrain=by_norm):
     return Outcome(
         max(shares.values()) == 0 and slope > 0,
         f"not one to one: {shares[0.5]:.0%} of random flows at weight scale .5, {shares[1.0]:.0%} at 1, "
-        f"{shares[0.05]:.0%} at the initial .05; w = 2, u = −1: slope {slope:.2f} at 0".replace("slope -", "slope −"),
+        f"{shares[0.05]:.0%} at the initial .05; w = 2, u = −1: slope {slope:.2f} at 0",
         (
             *(Measure(f"flows with w·ũ < −1, weights of scale {s:g}", 100 * v, "%") for s, v in shares.items()),
             Measure("K = 2, w = 2, u = −1 in each of 20 variables: slope of the map at 0", slope),

@@ -77,7 +77,7 @@ def quadrature(setting, rule=fifteen_nodes):
         bool(errors["paper"].max() < 1e-4 and abs(totals[rule][-1] - 1) < 1e-4),
         f"all μ = 5, σ = 2.5: probabilities sum to {totals[rule][-1]:.3f}; "
         f"errors to {errors['paper'].max():.2f} inside eq. 37, "
-        f"{errors['code'].max():.0e} inside the code's smaller box".replace("e-", "e−"),
+        f"{errors['code'].max():.0e} inside the code's smaller box",
         (
             Measure("sum of ten probabilities at all μ = 5, σ = 2.5, 15 nodes", float(totals[rule][-1])),
             Measure("the same by composite quadrature", float(totals[gaussian_argmax.probs][-1]), "", 6),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,13 @@ class Row:
     seconds: float
 
     @property
+    def headline(self):
+        """The measurement in one line, with true minus signs; or what is missing."""
+        if self.outcome is None:
+            return self.missing
+        return re.sub(r"(?<![\w.)])-(?=\d)|(?<=\de)-(?=\d)", "−", self.outcome.headline)
+
+    @property
     def verdict(self):
         if self.outcome is None:
             return "not measured"
@@ -123,7 +131,7 @@ class Row:
         if self.outcome is None:
             return {**out, "missing": self.missing}
         measures = [{k: v for k, v in dataclasses.asdict(m).items() if k != "digits"} for m in self.outcome.measures]
-        return {**out, "headline": self.outcome.headline, "measures": measures, "series": self.outcome.series}
+        return {**out, "headline": self.headline, "measures": measures, "series": self.outcome.series}
 
 
 REGISTRY = {}

@@ -88,7 +88,7 @@ def plug_in(setting, estimate=plug_in_kl):
     bias = {m: float((estimate(p, m) - exact_kl(p, m)).sum()) for m in (100, 1000)}
     return Outcome(
         abs(bias[1000]) < 0.01,
-        f"20 variables, K = 10: {bias[1000]:+.3f} nats with 1,000 draws, {bias[100]:+.2f} with 100".replace("-", "−"),
+        f"20 variables, K = 10: {bias[1000]:+.3f} nats with 1,000 draws, {bias[100]:+.2f} with 100",
         (
             Measure("bias of the summed KL, 1,000 draws", bias[1000], "nats"),
             Measure("bias, 100 draws", bias[100], "nats"),

@@ -94,7 +94,7 @@ def infinite_softmax(setting, cut=cut_of_g):
     return Outcome(
         tested[-1] < 1.5 * tested[0],
         f"K of eq. 19 at ρ = .9: {', '.join(f'{k:.0f}' for k in found[cut_of_g])} "
-        f"as {', '.join(map(str, sizes))} sticks are allocated; from w {found[cut_of_w][-1]:.0f}",
+        f"as {', '.join(map(str, sizes))} sticks are allocated; {found[cut_of_w][-1]:.0f} if w is cut",
         tuple(Measure(f"mean K with g, {n} sticks", k) for n, k in zip(sizes, found[cut_of_g], strict=True))
         + tuple(Measure(f"mean K with w, {n} sticks", k) for n, k in zip(sizes, found[cut_of_w], strict=True)),
     )
