@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import io
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -91,6 +92,12 @@ def main(argv=None):
         "--draws", type=int, default=20_000, help="gradient draws for each point (default %(default)s)"
     )
     compare.add_argument("--figure", default="figures/estimators.png", help="where to save (default %(default)s)")
+    check = command("audit", audit_command, "Check the paper and its published code, claim by claim, by numbers.")
+    check.add_argument("--only", nargs="+", metavar="NAME", help="only these findings (they are printed, not written)")
+    check.add_argument("--preset", default="full", help="full (two minutes) or smoke (half a minute)")
+    check.add_argument(
+        "--output", type=Path, help="folder for AUDIT.md, audit.json and pictures (default: figures, if all are run)"
+    )
     for name in reproduce.COMMANDS:
         add_reproduction(command(name, reproduce_command, f"Run and show the paper's {name[:-1]} {name[-1]}."))
     add_reproduction(command("all", reproduce_command, "Every table and figure, one after the other."))
@@ -119,7 +126,7 @@ def main(argv=None):
         sub.add_argument(
             "--runs", type=Path, default=Path("runs"), help="folder of run directories (default %(default)s)"
         )
-    for sub in (train, score, fetch):
+    for sub in (train, score, fetch, check):
         sub.add_argument(
             "--data-dir", help="where data files lie (default: $IGR_DATA_DIR, then the user cache, then download)"
         )
@@ -384,6 +391,23 @@ def estimators_command(args):
     ]  # fmt: skip
     print(tables.text(header, rows))
     print(f"\n{path} and {path.with_suffix('.json')} written; {clock(measured['seconds'])}.")
+
+
+def audit_command(args):
+    from . import audit
+    from .audit import page
+    from .plots import audit as pictures
+
+    started = time.monotonic()
+    setting = audit.Setting(args.preset, data_dir=args.data_dir)
+    rows = audit.run(setting, args.only, lambda text: print(text, file=sys.stderr, flush=True))
+    print(page.text(rows, shutil.get_terminal_size((150, 40)).columns))
+    print("; ".join(f"{verdict}: {n}" for verdict, n in page.counts(rows).items()), end="; ")
+    folder = args.output or (Path("figures") if setting.preset == "full" and not args.only else None)
+    if folder:
+        drawn = pictures.draw(rows, folder, page.picture_name)
+        print(*page.write(rows, setting, folder, provenance(), drawn), sep=" and ", end=" written; ")
+    print(f"{clock(time.monotonic() - started)}.")
 
 
 def report_command(args):
