@@ -50,11 +50,13 @@ class MixtureProgram:
     def learning_rate(self, step):
         return self.config.learning_rate
 
-    def draw(self, rng, n_images, n_samples=1):
-        """(the sticks' noise, the components' noise)."""
+    def draw(self, rng, n_images, n_samples=1, second=None):
+        """(the sticks' noise, the components' noise), the latter from the generator `second` if there is one."""
         sticks, components = self.model.noise_shapes(n_images, n_samples)
         law, dtype = DRAW[self.model.law.noise], self.config.dtype
-        return self.xp.asarray(law(rng, sticks, dtype)), self.xp.asarray(noise.normal(rng, components, dtype))
+        of_sticks = law(rng, sticks, dtype)
+        of_components = noise.normal(rng if second is None else second, components, dtype)
+        return self.xp.asarray(of_sticks), self.xp.asarray(of_components)
 
     def view(self, first, stop, cut=True):
         """The model for places first to stop of a batch; with cut=False, with all components kept."""
@@ -104,8 +106,9 @@ class MixtureProgram:
         """log w (m,) of image x[place], whose row among the scored images keys the draws: nested in m, as for SOP."""
         model, m, parts = self.view(place, place + 1), self.config.m, []
         for first in range(0, m, ROWS):
-            rng = noise.generator(self.config.seed, f"weights {first}", row)
-            draws = self.draw(rng, 1, min(ROWS, m - first))
+            rng = noise.generator(self.config.seed, f"weights: sticks {first}", row)
+            second = noise.generator(self.config.seed, f"weights: components {first}", row)
+            draws = self.draw(rng, 1, min(ROWS, m - first), second)
             parts.append(to_host(model.log_weights(self.params, x[place : place + 1], draws))[:, 0])
         return numpy.concatenate(parts).astype("float64")
 

@@ -15,7 +15,7 @@ from autograd.tracer import notrace_primitive
 
 from igr_ref import noise
 from igr_ref.distributions import Kumaraswamy
-from igr_ref.models import Adam, Bernoulli
+from igr_ref.models import Adam, Bernoulli, mixture
 from igr_ref.models.losses import Gaussian
 from igr_ref.models.mixture import MixtureVAE, prior_means
 from igr_ref.models.mixture_as_published import log_likelihood_as_published, objective_as_published
@@ -545,6 +545,26 @@ def test_iwae_approaches_the_log_likelihood(kind):
         "mixture, importance weights", f"{OBJECTIVE}.log_likelihood", "exact likelihood, 2e5 draws",
         abs(got - want) / error, "standard errors",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("likelihood", [Bernoulli(), Gaussian()])
+def test_scoring_in_blocks_gives_the_same_weights(likelihood, monkeypatch):
+    """Image by image, in blocks of any size, against one product for all rows (the path of replicas)."""
+    rng = rng_of(70)
+    net = MixtureVAE("logit_normal", likelihood, 6, prior_means(rng, 4, 3), width=5)
+    params = net.init(rng, numpy.float64)
+    x = (rng.random((3, 6)) < 0.5).astype(float)
+    eps = draws("logit_normal", rng, (11, 3), 4, 3)
+    lifted = {name: p[None] for name, p in params.items()}
+    want = net.log_weights(lifted, x[None], tuple(e[None] for e in eps))[0]
+    for rows in (1000, 7, 1):
+        monkeypatch.setattr(mixture, "ROWS", rows)
+        got = net.log_weights(params, x, eps)
+        assert got.shape == (11, 3)
+        gradcheck.check(
+            got, want, 1e-12, equation="mixture, importance weights", function="models.MixtureVAE.log_weights",
+            oracle="all rows at once",
+        )  # fmt: skip
 
 
 # ---- as published --------------------------------------------------------------------------------------------------

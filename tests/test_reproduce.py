@@ -8,7 +8,8 @@ import dataclasses
 import numpy
 import pytest
 
-from experiments import grid, paper_numbers, programs, reproduce
+from experiments import __main__ as cli
+from experiments import grid, grid_mixture, grid_sop, paper_numbers, programs, reproduce
 
 
 @pytest.fixture(autouse=True)
@@ -104,3 +105,115 @@ def test_estimates_cover_what_is_missing(tmp_path):
 def test_unknown_presets_are_named():
     with pytest.raises(ValueError, match="preset must be one of smoke, fast, paper"):
         reproduce.narrowed("huge")
+
+
+# ---- tables 2 and 3 --------------------------------------------------------------------------------------------------
+
+
+def test_paper_preset_of_tables_2_and_3_is_the_paper_s_protocol():
+    options = grid.PRESETS["paper"]
+    cells = grid_sop.table_2(options)
+    assert {c.model for c in cells} == set(paper_numbers.TABLE_2)
+    assert len(grid.cell_upper_bound(cells, options)) == len(cells) * (10 + 5)
+    base = cells[0].base(options)
+    assert (base.epochs, base.batch_size, base.m, base.n_units, base.learning_rate) == (100, 100, 1000, 240, 1e-3)
+    cells = grid_mixture.table_3(options)
+    assert {c.base(options).label for c in cells} == {"IGR-SB-MM + SL", "DLDPMM + SL"} and len(cells) == 4
+    assert len(grid.cell_upper_bound(cells, options)) == 2 * (5 + 6 + 5)
+    base = cells[0].base(options)
+    assert (base.n_components, base.n_latent, base.epochs, base.learning_rate, base.rho) == (20, 50, 300, 3e-4, 0.9999)
+
+
+def test_the_number_of_components_is_chosen_by_the_elbo_of_held_out_images():
+    options = reproduce.narrowed("paper", components=(7, 9, 11), seeds=(1, 2), datasets=("mnist",), models=("dldpmm",))
+    (cell,) = grid_mixture.table_3(options)
+    selection = grid.cell_configs([cell], options, {})
+    assert [(c.n_components, c.validation, c.m) for c in selection] == [(k, True, 1) for k in (7, 9, 11)]
+    results = {c.id: {"metrics": {"all": {"elbo": {"mean": e}}}} for c, e in zip(selection, (-3, -1, -2), strict=True)}
+    final = cell.final(options, results)
+    assert [(c.n_components, c.seed, c.validation, c.m) for c in final] == [(9, 1, False, 1000), (9, 2, False, 1000)]
+
+
+def test_table_3_shows_both_metrics_and_labels_stand_ins():
+    options = reproduce.narrowed("paper", components=(7,), seeds=(1,), datasets=("mnist", "a/strokes.npz"))
+    results = {}
+    for cell in grid_mixture.table_3(options):
+        (config,) = cell.final(options, {})
+        metrics = {"loglik": {"mean": -80.0}, "as_published": {"mean": -82.0}}
+        if cell.data == "strokes.npz" and cell.model == "igr_sb_mm":
+            del metrics["as_published"]
+        note = "MNIST" if cell.dataset == "mnist" else "Omniglot (strokes), a stand-in: strokes."
+        results[config.id] = {
+            "id": config.id, "config": config.as_dict(), "metrics": {"all": metrics}, "dataset": {"note": note},
+        }  # fmt: skip
+    header, rows = reproduce.table("table3", options, results)
+    assert header[1] == "K" and all(len(row) == len(header) for row in rows)
+    assert rows[0][:6] == ("mnist IGR-SB-MM + SL", "20", "−81.79 ± 0.35", "−82.00", "−80.00", "−0.2 (−0.6 sd)")
+    assert rows[1][:3] == ("mnist DLDPMM + SL", "7", "−81.90 ± 0.30")
+    assert rows[2][:6] == ("strokes.npz IGR-SB-MM + SL, a stand-in", "20", "—", "—", "−80.00", "—")
+    assert any(line == "strokes.npz: Omniglot (strokes), a stand-in: strokes." for line in
+               reproduce.notes("table3", options, results))  # fmt: skip
+    _, rows = reproduce.table("table3", options, {})
+    assert all(row[1] == "missing" and len(row) == len(header) for row in rows)
+
+
+def test_options_narrow_each_table_to_what_it_has():
+    options = reproduce.narrowed("paper", models=("gs", "dldpmm", "igr_sb_as_published"), epochs=7, m=5)
+    assert options.models == ("gs",) and options.epochs == 7
+    assert options.sop.models == ("gs", "igr_sb_as_published") and options.mixture.models == ("dldpmm",)
+    assert {(p.epochs, p.m) for p in (options.sop, options.mixture)} == {(7, 5)}
+    assert all(c.m == 1 for c in grid_mixture.table_3(options)[0].selection(options))
+    published = [c for c in grid_sop.table_2(options) if c.model == "igr_sb_as_published"]
+    assert published and not published[0].selection(options)  # no temperature to choose
+    options = reproduce.narrowed("paper", temperatures=(0.5,), components=(9,), learning_rate=0.1)
+    assert options.sop.temperatures == options.temperatures == (0.5,) and options.sop.components == ()
+    assert options.mixture.components == (9,) and options.mixture.temperatures == ()
+
+
+@pytest.mark.parametrize(
+    "command, given, message",
+    [("table2", {"models": ("dldpmm",)}, "nothing is left of table2"),
+     ("table3", {"models": ("igr_i",)}, "it has models: igr_sb_mm, dldpmm"),
+     ("table1", {"models": ("dldpmm",)}, "nothing is left of table1"),
+     ("table2", {"estimators": ("sl",)}, "table2 has no option --estimators"),
+     ("table3", {"temperatures": (0.5,)}, "table3 has no option --temperatures"),
+     ("table2", {"gs_prior_temperature": 0.5}, "table2 has no option --gs-prior-temperature")],
+)  # fmt: skip
+def test_options_that_leave_nothing_are_errors(command, given, message):
+    with pytest.raises(ValueError, match=message):
+        reproduce.require_rows(command, reproduce.narrowed("smoke", **given), given)
+
+
+def test_tables_2_and_3_end_to_end(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli.sweep, "local_executor", lambda workers: concurrent.futures.ThreadPoolExecutor(workers))
+    folders = ["--results", str(tmp_path / "results"), "--runs", str(tmp_path / "runs"), "--workers", "1"]
+    small = ["--m", "5", "--epochs", "2", "--selection-epochs", "1"]
+    two = ["table2", *folders, *small, "--models", "gs", "igr_sb_as_published", "--temperatures", "0.5", "1"]
+    three = ["table3", *folders, *small, "--models", "dldpmm", "--components", "3", "4"]
+    for command, runs, row in ((two, 4, "digits nonlinear IGR-SB (as published)"), (three, 3, "digits DLDPMM + SL")):
+        assert cli.main([*command, "--estimate"]) == 0
+        assert f"{runs} runs, about" in capsys.readouterr().out
+        assert cli.main(command) == 0
+        out = capsys.readouterr().out
+        assert row in out and "missing" not in out
+        assert cli.main([*command, "--estimate"]) == 0
+        assert "nothing is missing" in capsys.readouterr().out
+    assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command, runs", [("table2", 12), ("table3", 4)])
+def test_smoke_tables_learn(command, runs, tmp_path):
+    """The smoke presets as they are: every final run's test curve rises, and beats its first epoch by a nat or more."""
+    options = grid.PRESETS["smoke"]
+    folders = (tmp_path / "results", tmp_path / "runs")
+    failed = reproduce.run(
+        (command,), options, *folders, lambda text: None,
+        make_executor=lambda: concurrent.futures.ThreadPoolExecutor(1),
+    )  # fmt: skip
+    results = reproduce.load_results(folders[0])
+    assert failed == {} and len(results) == runs
+    for result in results.values():
+        if not result["config"]["validation"]:
+            curve = [value for point in result["history"] for name, value in point.items() if "sample" in name]
+            assert curve[-1] > curve[0] + 1

@@ -44,7 +44,17 @@ def configs():
     return pathwise + [dataclasses.replace(short, estimator=e, model=m, n_samples=n) for e, m, n in discrete]
 
 
-@pytest.mark.parametrize("config", configs(), ids=lambda c: f"{c.model}-{c.estimator}")
+def other_kinds():
+    sop = plan.SOPConfig(dataset="digits", n_units=20, epochs=2, m=3)
+    mixture = plan.MixtureConfig(dataset="digits", n_components=5, n_latent=3, width=10, epochs=2, m=3)
+    models = ("igr_i", "igr_planar", "igr_sb", "gs", "igr_i_as_published", "igr_sb_as_published")
+    pairs = [("igr_sb_mm", "sl"), ("dldpmm", "plain"), ("dldpmm", "sl"), ("igr_sb_mm", "as_published")]
+    return [dataclasses.replace(sop, model=m) for m in models] + [
+        dataclasses.replace(mixture, model=m, estimator=e) for m, e in pairs
+    ]
+
+
+@pytest.mark.parametrize("config", configs() + other_kinds(), ids=lambda c: "-".join(c._parts()[1:-1]))
 def test_interrupted_at_every_epoch_is_bit_identical(config, tmp_path, monkeypatch):
     """A run that is stopped and resumed again and again, against one that is not."""
     whole = train.run(config, tmp_path / "whole", quiet=True)
