@@ -215,9 +215,9 @@ def _is_gradient(node):
 
 
 def _is_empty(node):
-    """zeros, which no factor changes, and the estimate of a quadrature's error, which is no derivative."""
+    """zeros, which no factor changes; the estimate of a quadrature's error, and an estimator's result handed on."""
     if isinstance(node, ast.Name):
-        return node.id == "unresolved"
+        return node.id in ("unresolved", "estimate")
     return isinstance(node, ast.Call) and getattr(node.func, "attr", "").startswith(("zeros", "namespace"))
 
 

@@ -683,30 +683,37 @@ def test_as_published_gradients_term_by_term(shift):
     f, params, noise = oracle.Wave(rng, n * k), control_params("relax", rng, n, k), draws(q, rng, (40,))
     if shift is None:
         noise, make = PairedNoise(noise.path, rng.normal(size=noise.path.shape)), relax_as_published._IndependentPair
-        got = relax_as_published.relax_igr_as_published_invalid(q, noise, f, params=params)
+        published, kl_sign = relax_as_published.relax_igr_as_published_invalid, -1
     else:
         make = relax_as_published._ShiftedPair if shift else _pairs.GumbelPair
-        got = relax_as_published.relax_gumbel_as_published_invalid(q, noise, f, params=params, shift=shift)
+        published, kl_sign = relax_as_published.relax_gumbel_as_published_invalid, 1
+    options = {"params": params} if shift is None else {"params": params, "shift": shift}
+    got, with_kl = (published(q, noise, f, p, **options) for p in (None, "uniform"))
     b = q.discretize(noise.path)
     direction = {name: rng.normal(size=p.shape) for name, p in q.params.items()}
 
     def terms(step):
-        """log q(b), c(z) and c(z~), the last two at fixed noise."""
+        """log q(b), c(z) and c(z~) at fixed noise, KL to the uniform law."""
         there = type(q)(*(p + step * direction[name] for name, p in q.params.items()), *_constants(q))
         pair = make(there, noise)
         samples = (pair.y, pair.y if shift is None else pair.y_given)
         c = [control_variates.evaluate(params, pair, y, f).value for y in samples]
-        return numpy.array([numpy.sum(b * log_probs(there), axis=(-2, -1)), *c])
+        log_p = log_probs(there)
+        kl = numpy.sum(Categorical(log_p).kl_uniform(), axis=-1)
+        return numpy.array([numpy.sum(b * log_p, axis=(-2, -1)), *c, numpy.broadcast_to(kl, c[0].shape)])
 
-    score, free, given = (terms(1e-6) - terms(-1e-6)) / 2e-6
+    score, free, given, kl = (terms(1e-6) - terms(-1e-6)) / 2e-6
     value, residual = f(b)[0], f(b)[0] - terms(0.0)[2]
     if shift is None:
         want = residual * score + free + score
     else:
         want = batch * (residual.mean(axis=-1, keepdims=True) + 1) * score + free - given
-    along = sum(numpy.sum(got.grads[name] * direction[name], axis=(-2, -1)) for name in direction)
+    along, along_kl = (
+        sum(numpy.sum(at.grads[name] * direction[name], axis=(-2, -1)) for name in direction) for at in (got, with_kl)
+    )
     about = {"equation": "RELAX as published (invalid)", "function": "estimators.relax_as_published"}
     gradcheck.check(along, want, 1e-7, oracle="differences of each term", **about)
+    gradcheck.check(along_kl, want + kl_sign * kl, 1e-7, oracle="differences of each term, KL included", **about)
     gradcheck.check(got.value, value, oracle="f(b)", **about)
 
 
