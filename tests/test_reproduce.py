@@ -107,6 +107,11 @@ def test_unknown_presets_are_named():
         reproduce.narrowed("huge")
 
 
+def test_unknown_data_sets_are_named_before_anything_runs(capsys):
+    assert cli.main(["table2", "--datasets", "mnits"]) == 2
+    assert "unknown data set 'mnits'; known: digits, mnist" in capsys.readouterr().err
+
+
 # ---- tables 2 and 3 --------------------------------------------------------------------------------------------------
 
 

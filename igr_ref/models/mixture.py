@@ -7,6 +7,7 @@ The encoder is 784-200-200-200-heads, the decoder 50-200-200-784, with ReLU. The
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy
@@ -47,6 +48,7 @@ class MixtureVAE:
             raise ValueError(f"means must be (K, D) with K of 2 or more, got shape {means.shape}")
         self.law, self.likelihood, self.n_pixels, self.means = STICK_LAWS[sticks], likelihood, n_pixels, means
         self.k, self.n_latent = means.shape[-2:]
+        self.trained = None
         self.options = {"concentration": concentration, "rho": rho, "percentile": percentile}
         self.heads = (self.k - 1, self.k - 1, self.k * self.n_latent, self.k * self.n_latent)
         self.encoder = MLP((n_pixels, width, width, width, sum(self.heads)))
@@ -68,6 +70,17 @@ class MixtureVAE:
     def posterior(self, params, x):
         """q(. | x) for images x (..., B, P)."""
         return self._posterior(self.encoder.run(part(params, "encoder"), x)[0])
+
+    def for_scoring(self, trained=None):
+        """This model with all K components kept, and with the prior's law, as near as the family has it, for the sticks
+        that a cut to `trained` components leaves without a KL.
+
+        Training gives those sticks no gradient, so the encoder's outputs for them are arbitrary, and their KL, nats in
+        all, would be charged to the bound. The model p is the same either way, and every q gives a bound.
+        """
+        model = copy.copy(self)
+        model.options, model.trained = {**self.options, "rho": None}, trained
+        return model
 
     def loss_and_grads(self, params, x, noise, objective=elbo):
         """(estimate, grads) for images x ([R,] B, P) and noise as in `noise_shapes`, each with R in front if x has it.
@@ -103,8 +116,12 @@ class MixtureVAE:
         cuts = [sum(self.heads[:i]) for i in range(5)]
         first, second, mu, log_var = (o[..., i:j] for i, j in zip(cuts[:-1], cuts[1:], strict=True))
         shape = (*o.shape[:-1], self.k, self.n_latent)
-        sticks = self.law(first, second, validate=False)
         xp, _ = namespace(o)
+        if self.trained is not None:
+            own = xp.arange(self.k - 1) < self.trained - 1
+            fixed = (xp.asarray(value, dtype=o.dtype) for value in self.law.nearest_to_uniform)
+            first, second = (xp.where(own, a, b) for a, b in zip((first, second), fixed, strict=True))
+        sticks = self.law(first, second, validate=False)
         means = xp.asarray(self.means, dtype=o.dtype)
         return MixturePosterior(sticks, mu.reshape(shape), log_var.reshape(shape), means, **self.options)
 
