@@ -15,7 +15,7 @@ from autograd.tracer import notrace_primitive
 
 from igr_ref import noise
 from igr_ref.distributions import Kumaraswamy
-from igr_ref.models import Adam, Bernoulli, mixture
+from igr_ref.models import Adam, Bernoulli, mixture_scoring
 from igr_ref.models.losses import Gaussian
 from igr_ref.models.mixture import MixtureVAE, prior_means
 from igr_ref.models.mixture_as_published import log_likelihood_as_published, objective_as_published
@@ -572,7 +572,7 @@ def test_scoring_in_blocks_gives_the_same_weights(likelihood, monkeypatch):
     lifted = {name: p[None] for name, p in params.items()}
     want = net.log_weights(lifted, x[None], tuple(e[None] for e in eps))[0]
     for rows in (1000, 7, 1):
-        monkeypatch.setattr(mixture, "ROWS", rows)
+        monkeypatch.setattr(mixture_scoring, "ROWS", rows)
         got = net.log_weights(params, x, eps)
         assert got.shape == (11, 3)
         gradcheck.check(

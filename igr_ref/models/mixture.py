@@ -14,10 +14,10 @@ import numpy
 
 from ..backend import namespace
 from .mixture_objective import MixturePosterior, elbo, importance_log_weights
+from .mixture_scoring import block_decoder
 from .mixture_sticks import STICK_LAWS
 from .mlp import MLP, named, part
 
-ROWS = 1000  # samples decoded at once when scoring: enough for the matrix product, few enough for the cache
 RHO, PERCENTILE = 0.9999, 70  # IGR-SB-MM's truncation while training (the code's values; the paper gives none)
 
 
@@ -109,7 +109,10 @@ class MixtureVAE:
         """log w ([R,] S, B), all components kept; `mixture_objective.log_likelihood` averages them over S."""
         q = self._posterior(self.encoder.run(part(params, "encoder"), x)[0][..., None, :, :])
         replicas = x.ndim > 2 or noise[1].ndim > 4
-        decode = self._decode(params, x, None) if replicas else self._decode_in_blocks(params, x)
+        if replicas:
+            decode = self._decode(params, x, None)
+        else:
+            decode = block_decoder(self.decoder, part(params, "decoder"), self.likelihood, x)
         return importance_log_weights(q, noise, decode)
 
     def _posterior(self, o):
@@ -148,25 +151,5 @@ class MixtureVAE:
                 return z_bar.reshape(z.shape)
 
             return log_p, pullback
-
-        return decode
-
-    def _decode_in_blocks(self, params, x):
-        """`_decode` without a pullback, for images x (B, P) and z (S, B, K, D): image by image, ROWS rows at a time, so
-        that memory does not grow with S K. Scoring's hot path."""
-        decoder_params = part(params, "decoder")
-        last = len(self.decoder.widths) - 2
-        weight, bias = decoder_params[f"{last}.weight"], decoder_params[f"{last}.bias"]
-
-        def decode(z):
-            xp, _ = namespace(z)
-            log_p = []
-            for i in range(x.shape[0]):
-                rows = z[:, i].reshape(-1, z.shape[-1])
-                blocks = (rows[start : start + ROWS] for start in range(0, rows.shape[0], ROWS))
-                hidden = (self.decoder.hidden(decoder_params, block) for block in blocks)
-                parts = [self.likelihood.log_prob_of_hidden(x[i], h, weight, bias) for h in hidden]
-                log_p.append(xp.concatenate(parts).reshape(z.shape[0], z.shape[2]))
-            return xp.stack(log_p, axis=1), None
 
         return decode
