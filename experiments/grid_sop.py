@@ -1,4 +1,8 @@
-"""Table 2: structured output prediction. The temperature is chosen by the bound of held-out images (EXPERIMENTS 8)."""
+"""Table 2: structured output prediction. The temperature is chosen by the bound of held-out images (EXPERIMENTS 8).
+
+Both architectures, as the printed numbers are more likely those of "double_linear" (AUDIT 40): in "nonlinear", appendix
+E's, Gumbel-Softmax stays at the pixels' means, -108.4 on MNIST, for 20 epochs at least, at temperature 1.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,11 @@ PRESETS = {
         seeds=PAPER_SEEDS[:1], epochs=10, selection_epochs=5, learning_rate=1e-3, m=20,
     ),
     "fast": Protocol(
-        datasets=("mnist",), models=MODELS, architectures=("nonlinear",), temperatures=(0.1, 0.25, 0.5, 1.0),
+        datasets=("mnist",), models=MODELS, architectures=SOP_ARCHITECTURES, temperatures=(0.1, 0.25, 0.5, 1.0),
         seeds=PAPER_SEEDS[:2], epochs=20, selection_epochs=5, selection_m=100, learning_rate=1e-3,
     ),
     "paper": Protocol(
-        datasets=("mnist",), models=MODELS, architectures=("nonlinear",), temperatures=PAPER_TEMPERATURES,
+        datasets=("mnist",), models=MODELS, architectures=SOP_ARCHITECTURES, temperatures=PAPER_TEMPERATURES,
         epochs=100, learning_rate=1e-3,
     ),
 }  # fmt: skip

@@ -3,8 +3,10 @@
     elbo          the structured ELBO, KLs in closed form, mean of ELBO_SAMPLES draws of the sticks and components
     loglik        log (1/m) sum_s w_s, the importance weighted bound on log p(x)
     as_published  minus the published loss at one draw: Table 3's "test log-likelihood", a looser bound (AUDIT 20)
-The first two are of one fixed model: all K components, whatever was cut while training. The third keeps the published
-rules, which look at a whole batch: K_rho - 1 sticks for IGR-SB-MM, and nothing where that rule leaves no stick.
+The first two are of one fixed model: all K components, whatever was cut while training. Sticks that the cut leaves
+untrained have the prior's law in q (`kept`, `MixtureVAE.for_scoring`); "untrained_kl" says how much lower the ELBO is
+with what the encoder happens to put out for them. The third keeps the published rules, which look at a whole batch:
+K_rho - 1 sticks for IGR-SB-MM, and nothing where that rule leaves no stick.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ OBJECTIVES = {
 LIKELIHOODS = {"bernoulli": models.Bernoulli, "gaussian": models.Gaussian}
 DRAW = {"normal": noise.normal, "uniform": noise.uniform}
 ELBO_SAMPLES = 10
+CUT_IMAGES = 1000  # training images that say how many components training keeps
 ROWS = 1000  # samples of one image scored at once
 
 
@@ -44,6 +47,7 @@ class MixtureProgram:
             STICKS[config.model], LIKELIHOODS[dataset.decoder](), dataset.train.shape[1], xp.asarray(means),
             config.width, rho=config.rho if config.model == "igr_sb_mm" else None, percentile=config.percentile,
         )  # fmt: skip
+        self.some = xp.asarray(dataset.floats(dataset.train[:CUT_IMAGES], config.dtype))
         fresh = self.model.init(noise.generator(config.seed, "init"), config.dtype)
         self.params = {name: xp.asarray(array) for name, array in fresh.items()}
 
@@ -58,14 +62,21 @@ class MixtureProgram:
         of_components = noise.normal(rng if second is None else second, components, dtype)
         return self.xp.asarray(of_sticks), self.xp.asarray(of_components)
 
-    def view(self, first, stop, cut=True):
-        """The model for places first to stop of a batch; with cut=False, with all components kept."""
-        model = copy.copy(self.model)
+    def view(self, first, stop, model=None):
+        """The model for places first to stop of a batch."""
+        model = copy.copy(model or self.model)
         if model.means.ndim > 2:
             model.means = model.means[first:stop]
-        if not cut:
-            model.options = {**model.options, "rho": None}
         return model
+
+    def kept(self):
+        """K_rho (eq. 19) of the first training images: how many components training keeps; None where it cuts none."""
+        if self.model.options["rho"] is None:
+            return None
+        q = self.model.posterior(self.params, self.some)
+        shape = (len(self.some), self.config.n_components - 1)
+        eps = noise.normal(noise.generator(self.config.seed, "kept"), shape, self.config.dtype)
+        return int(q.kept(q.sticks.logs(q.sticks.run(self.xp.asarray(eps))[0])[1]).max())
 
     def grads(self, x, rng):
         draws = self.draw(rng, x.shape[-2], self.config.n_samples)
@@ -74,12 +85,12 @@ class MixtureProgram:
         parts |= {f"gradient of {name}": g for name, g in grads.items()}
         return float(self.xp.mean(estimate.loss)), parts, grads
 
-    def monitor(self, x, rng, n_samples=1):
+    def monitor(self, x, rng, n_samples=1, scored=None):
         """The structured ELBO of the fixed model, mean of n_samples draws."""
-        out = []
+        scored, out = scored or self.model.for_scoring(self.kept()), []
         for start in range(0, len(x), self.config.batch_size):
             some = x[start : start + self.config.batch_size]
-            model = self.view(0, len(some), cut=False)
+            model = self.view(0, len(some), scored)
             loss = model.loss(self.params, some, self.draw(rng, len(some), n_samples), models.mixture_elbo).loss
             out.append(-to_host(loss).astype("float64").mean(axis=0))
         return numpy.concatenate(out)
@@ -87,14 +98,20 @@ class MixtureProgram:
     def scores(self, images, floats, progress=lambda done, total: None):
         """Scores (n,) of uint8 images (n, P) by name. The importance weights of an image depend on its row alone."""
         n, batch, seed = len(images), self.config.batch_size, self.config.seed
-        out = {name: numpy.empty(n) for name in ("elbo", "loglik", "as_published", "ess")}
+        kept = self.kept()
+        scored = self.model.for_scoring(kept)
+        names = ("elbo", "loglik", "as_published", "ess") + (("untrained_kl",) if kept else ())
+        out = {name: numpy.empty(n) for name in names}
         for start in range(0, n, batch):
             x = self.xp.asarray(floats(images[start : start + batch]))
             stop = start + len(x)
-            out["elbo"][start:stop] = self.monitor(x, noise.generator(seed, "elbo", start), ELBO_SAMPLES)
+            out["elbo"][start:stop] = self.monitor(x, noise.generator(seed, "elbo", start), ELBO_SAMPLES, scored)
+            if kept:
+                both = (m.posterior(self.params, x).sticks.kl(1.0).sum(axis=-1) for m in (self.model, scored))
+                out["untrained_kl"][start:stop] = to_host(next(both) - next(both))
             out["as_published"][start:stop] = self.published(x, noise.generator(seed, "published", start))
             for i in range(len(x)):
-                log_w = self.log_weights(x, i, start + i)
+                log_w = self.log_weights(x, i, start + i, scored)
                 out["loglik"][start + i] = logsumexp(log_w) - math.log(len(log_w))
                 out["ess"][start + i] = numpy.exp(2 * logsumexp(log_w) - logsumexp(2 * log_w))
             progress(stop, n)
@@ -102,9 +119,9 @@ class MixtureProgram:
             del out["as_published"]
         return out
 
-    def log_weights(self, x, place, row):
+    def log_weights(self, x, place, row, scored):
         """log w (m,) of image x[place], whose row among the scored images keys the draws: nested in m, as for SOP."""
-        model, m, parts = self.view(place, place + 1), self.config.m, []
+        model, m, parts = self.view(place, place + 1, scored), self.config.m, []
         for first in range(0, m, ROWS):
             rng = noise.generator(self.config.seed, f"weights: sticks {first}", row)
             second = noise.generator(self.config.seed, f"weights: components {first}", row)

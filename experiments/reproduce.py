@@ -29,6 +29,9 @@ def narrowed(preset, **changes):
     if preset not in grid.PRESETS:
         raise ValueError(f"preset must be one of {', '.join(grid.PRESETS)}; got {preset!r}")
     given = {name: value for name, value in changes.items() if value is not None}
+    for name in given.get("datasets", ()):
+        if name not in data.NAMES and not name.endswith(".npz"):
+            raise ValueError(f"unknown data set {name!r}; known: {', '.join(data.NAMES)}, or the path of an .npz file")
     options = grid.PRESETS[preset]
     own = {part: grid_base.narrowed(getattr(options, part), given, known) for part, known in OWN_PROTOCOLS.values()}
     return dataclasses.replace(grid_base.narrowed(options, given, grid.KNOWN), **own)

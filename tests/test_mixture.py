@@ -15,7 +15,7 @@ from autograd.tracer import notrace_primitive
 
 from igr_ref import noise
 from igr_ref.distributions import Kumaraswamy
-from igr_ref.models import Adam, Bernoulli, mixture
+from igr_ref.models import Adam, Bernoulli, mixture_scoring
 from igr_ref.models.losses import Gaussian
 from igr_ref.models.mixture import MixtureVAE, prior_means
 from igr_ref.models.mixture_as_published import log_likelihood_as_published, objective_as_published
@@ -547,6 +547,20 @@ def test_iwae_approaches_the_log_likelihood(kind):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_nearest_to_uniform_is_a_minimum_of_the_kl(kind):
+    law = STICK_LAWS[kind]
+    at = [numpy.array([value]) for value in law.nearest_to_uniform]
+    grads = law(*at).kl_vjp(1.0, numpy.ones(1))
+    assert all(abs(float(g[0])) < 1e-13 for g in grads.values())
+    least = float(law(*at).kl(1.0)[0])
+    assert least == pytest.approx(0.0 if kind == "kumaraswamy" else 0.0095116, abs=1e-7)
+    for step in (-0.3, 0.3):
+        for i in range(2):
+            moved = [a + step * (j == i) for j, a in enumerate(at)]
+            assert float(law(*moved).kl(1.0)[0]) > least
+
+
 @pytest.mark.parametrize("likelihood", [Bernoulli(), Gaussian()])
 def test_scoring_in_blocks_gives_the_same_weights(likelihood, monkeypatch):
     """Image by image, in blocks of any size, against one product for all rows (the path of replicas)."""
@@ -558,7 +572,7 @@ def test_scoring_in_blocks_gives_the_same_weights(likelihood, monkeypatch):
     lifted = {name: p[None] for name, p in params.items()}
     want = net.log_weights(lifted, x[None], tuple(e[None] for e in eps))[0]
     for rows in (1000, 7, 1):
-        monkeypatch.setattr(mixture, "ROWS", rows)
+        monkeypatch.setattr(mixture_scoring, "ROWS", rows)
         got = net.log_weights(params, x, eps)
         assert got.shape == (11, 3)
         gradcheck.check(

@@ -107,13 +107,20 @@ def test_unknown_presets_are_named():
         reproduce.narrowed("huge")
 
 
+def test_unknown_data_sets_are_named_before_anything_runs(capsys):
+    assert cli.main(["table2", "--datasets", "mnits"]) == 2
+    assert "unknown data set 'mnits'; known: digits, mnist" in capsys.readouterr().err
+
+
 # ---- tables 2 and 3 --------------------------------------------------------------------------------------------------
 
 
 def test_paper_preset_of_tables_2_and_3_is_the_paper_s_protocol():
     options = grid.PRESETS["paper"]
     cells = grid_sop.table_2(options)
-    assert {c.model for c in cells} == set(paper_numbers.TABLE_2)
+    assert {(c.architecture, c.model) for c in cells} == {
+        (a, m) for a in ("nonlinear", "double_linear") for m in paper_numbers.TABLE_2
+    }
     assert len(grid.cell_upper_bound(cells, options)) == len(cells) * (10 + 5)
     base = cells[0].base(options)
     assert (base.epochs, base.batch_size, base.m, base.n_units, base.learning_rate) == (100, 100, 1000, 240, 1e-3)

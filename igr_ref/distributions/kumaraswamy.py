@@ -39,6 +39,7 @@ class Kumaraswamy:
 
     noise = "uniform"
     parameters = ("log_a", "log_b")
+    nearest_to_uniform = (0.0, 0.0)  # Beta(1, 1) itself
 
     def __init__(self, log_a, log_b, validate=True):
         if validate:

@@ -7,16 +7,17 @@ The encoder is 784-200-200-200-heads, the decoder 50-200-200-784, with ReLU. The
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy
 
 from ..backend import namespace
 from .mixture_objective import MixturePosterior, elbo, importance_log_weights
+from .mixture_scoring import block_decoder
 from .mixture_sticks import STICK_LAWS
 from .mlp import MLP, named, part
 
-ROWS = 1000  # samples decoded at once when scoring: enough for the matrix product, few enough for the cache
 RHO, PERCENTILE = 0.9999, 70  # IGR-SB-MM's truncation while training (the code's values; the paper gives none)
 
 
@@ -47,6 +48,7 @@ class MixtureVAE:
             raise ValueError(f"means must be (K, D) with K of 2 or more, got shape {means.shape}")
         self.law, self.likelihood, self.n_pixels, self.means = STICK_LAWS[sticks], likelihood, n_pixels, means
         self.k, self.n_latent = means.shape[-2:]
+        self.trained = None
         self.options = {"concentration": concentration, "rho": rho, "percentile": percentile}
         self.heads = (self.k - 1, self.k - 1, self.k * self.n_latent, self.k * self.n_latent)
         self.encoder = MLP((n_pixels, width, width, width, sum(self.heads)))
@@ -68,6 +70,17 @@ class MixtureVAE:
     def posterior(self, params, x):
         """q(. | x) for images x (..., B, P)."""
         return self._posterior(self.encoder.run(part(params, "encoder"), x)[0])
+
+    def for_scoring(self, trained=None):
+        """This model with all K components kept, and with the prior's law, as near as the family has it, for the sticks
+        that a cut to `trained` components leaves without a KL.
+
+        Training gives those sticks no gradient, so the encoder's outputs for them are arbitrary, and their KL, nats in
+        all, would be charged to the bound. The model p is the same either way, and every q gives a bound.
+        """
+        model = copy.copy(self)
+        model.options, model.trained = {**self.options, "rho": None}, trained
+        return model
 
     def loss_and_grads(self, params, x, noise, objective=elbo):
         """(estimate, grads) for images x ([R,] B, P) and noise as in `noise_shapes`, each with R in front if x has it.
@@ -96,15 +109,22 @@ class MixtureVAE:
         """log w ([R,] S, B), all components kept; `mixture_objective.log_likelihood` averages them over S."""
         q = self._posterior(self.encoder.run(part(params, "encoder"), x)[0][..., None, :, :])
         replicas = x.ndim > 2 or noise[1].ndim > 4
-        decode = self._decode(params, x, None) if replicas else self._decode_in_blocks(params, x)
+        if replicas:
+            decode = self._decode(params, x, None)
+        else:
+            decode = block_decoder(self.decoder, part(params, "decoder"), self.likelihood, x)
         return importance_log_weights(q, noise, decode)
 
     def _posterior(self, o):
         cuts = [sum(self.heads[:i]) for i in range(5)]
         first, second, mu, log_var = (o[..., i:j] for i, j in zip(cuts[:-1], cuts[1:], strict=True))
         shape = (*o.shape[:-1], self.k, self.n_latent)
-        sticks = self.law(first, second, validate=False)
         xp, _ = namespace(o)
+        if self.trained is not None:
+            own = xp.arange(self.k - 1) < self.trained - 1
+            fixed = (xp.asarray(value, dtype=o.dtype) for value in self.law.nearest_to_uniform)
+            first, second = (xp.where(own, a, b) for a, b in zip((first, second), fixed, strict=True))
+        sticks = self.law(first, second, validate=False)
         means = xp.asarray(self.means, dtype=o.dtype)
         return MixturePosterior(sticks, mu.reshape(shape), log_var.reshape(shape), means, **self.options)
 
@@ -131,25 +151,5 @@ class MixtureVAE:
                 return z_bar.reshape(z.shape)
 
             return log_p, pullback
-
-        return decode
-
-    def _decode_in_blocks(self, params, x):
-        """`_decode` without a pullback, for images x (B, P) and z (S, B, K, D): image by image, ROWS rows at a time, so
-        that memory does not grow with S K. Scoring's hot path."""
-        decoder_params = part(params, "decoder")
-        last = len(self.decoder.widths) - 2
-        weight, bias = decoder_params[f"{last}.weight"], decoder_params[f"{last}.bias"]
-
-        def decode(z):
-            xp, _ = namespace(z)
-            log_p = []
-            for i in range(x.shape[0]):
-                rows = z[:, i].reshape(-1, z.shape[-1])
-                blocks = (rows[start : start + ROWS] for start in range(0, rows.shape[0], ROWS))
-                hidden = (self.decoder.hidden(decoder_params, block) for block in blocks)
-                parts = [self.likelihood.log_prob_of_hidden(x[i], h, weight, bias) for h in hidden]
-                log_p.append(xp.concatenate(parts).reshape(z.shape[0], z.shape[2]))
-            return xp.stack(log_p, axis=1), None
 
         return decode
