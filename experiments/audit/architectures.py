@@ -66,7 +66,7 @@ def weight_decay(setting, rate=published_rate):
     floor = int((rates > 1.0001e-4).sum())
     return Outcome(
         bool((rates == 1e-3).all()),
-        f"{rates[599] / 1e-3:.0%} of the printed rate after one epoch, 10% for {1 - floor / 60_000:.0%} of it",
+        f"{rates[599] / 1e-3:.0%} of the printed rate after one epoch, 10% for {1 - floor / 60_000:.0%} of the run",
         (
             Measure("learning rate after one epoch", float(rates[599])),
             Measure("iterations before the floor", floor),

@@ -107,8 +107,13 @@ def overview(row):
 
 def section(row, picture):
     f = row.finding
-    lines = ["", f"### {f.title}", "", f"*Where:* {f.where}. *Statement:* {f.says}. **{row.verdict.capitalize()}.**"]
-    lines += ["", f"*What is right:* {f.right}.", "", f.why]
+    lines = [
+        "",
+        f"### {f.title}",
+        "",
+        f"*Where:* {f.where}. *Statement:* {stop(f.says)} **{row.verdict.capitalize()}.**",
+    ]
+    lines += ["", f"*What is right:* {stop(f.right)}", "", f.why]
     if f.equation:
         lines += ["", "```", f.equation, "```"]
     if row.outcome is None:
@@ -122,6 +127,11 @@ def section(row, picture):
     if code:
         lines += ["", f"Code, {'; '.join(code)}. Measured by `python -m experiments audit --only {f.name}`."]
     return lines
+
+
+def stop(text):
+    """With a full stop at the end, and not two."""
+    return text if text.endswith(".") else text + "."
 
 
 def picture_name(name):

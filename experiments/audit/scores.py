@@ -168,8 +168,8 @@ def uneven_inflation(setting, score="as_published"):
     where="appendix D, Table 5",
     says="all four rows are test log-likelihoods, comparable with each other",
     right="a one-sample ELBO lies far below a 1,000-sample number of the same model",
-    why="The RELAX classes of the published code ignore the flag that asks for many samples and report minus a one- "
-    "sample loss. What that difference is worth is read off the committed MNIST runs, each scored both ways. It "
+    why="The RELAX classes of the published code ignore the flag that asks for many samples and report minus a "
+    "one-sample loss. What that difference is worth is read off the committed MNIST runs, each scored both ways. It "
     "works against the RELAX rows.",
     equation="log (1/m) Σ_s p(x|b_s) − KL   against   E log p(x|b) − KL",
     right_code="experiments.evaluate.scores",
