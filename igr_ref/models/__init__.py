@@ -1,6 +1,7 @@
 """The minimal networks of the paper's experiments."""
 
 from .adam import Adam
+from .buffers import Buffers
 from .losses import Bernoulli, Gaussian
 from .mlp import MLP
 from .structured_output import StructuredOutput
@@ -18,6 +19,7 @@ from .vae import (
 __all__ = [
     "Adam",
     "Bernoulli",
+    "Buffers",
     "Gaussian",
     "GumbelSoftmaxFamily",
     "IGRFamily",
