@@ -146,10 +146,14 @@ class Dataset:
             raise DataError(f"{self.name}: n_validation is 0, so no images can be held out for validation")
         return self.train[: -self.n_validation], self.train[-self.n_validation :], self.test
 
-    def floats(self, images, dtype=np.float32):
+    def floats(self, images, dtype=np.float32, out=None):
         """Rows of train or test, uint8 (..., P), as the network's input in [0, 1]: level/255, or 0/1."""
         xp, _ = namespace(images)
-        return images.astype(dtype) if self.binary else xp.divide(images, 255, dtype=dtype)
+        out = xp.empty(images.shape, dtype) if out is None else out
+        if self.binary:
+            xp.copyto(out, images)
+            return out
+        return xp.divide(images, 255, out=out, dtype=out.dtype)
 
 
 def load(name, data_dir=None, progress=True, grey=False):

@@ -94,6 +94,7 @@ class VAEProgram:
         self.build(dataset)
         fresh = self.init(noise.generator(config.seed, "init"))
         self.params = {name: xp.asarray(array) for name, array in fresh.items()}
+        self.work = models.Buffers()
 
     def build(self, dataset, temperatures=None):
         likelihood = LIKELIHOODS[dataset.decoder]()
@@ -114,7 +115,8 @@ class VAEProgram:
 
     def grads(self, x, rng):
         draws = self.draw(rng, x.shape[-2], self.config.n_samples)
-        estimate, grads = self.model.loss_and_grads(self.params, x, draws, PATHWISE[self.config.estimator])
+        pathwise = PATHWISE[self.config.estimator]
+        estimate, grads = self.model.loss_and_grads(self.params, x, draws, pathwise, self.work)
         return self._report(estimate, grads)
 
     def _report(self, estimate, grads):

@@ -14,6 +14,8 @@ import threading
 import time
 from pathlib import Path
 
+import numpy
+
 from igr_ref import noise
 from igr_ref.backend import device_namespace, to_host
 from igr_ref.models import Adam
@@ -23,6 +25,7 @@ from .programs import program
 from .progress import Progress, clock
 from .store import load_checkpoint, parameter_hash, provenance, read_json, save_checkpoint, write_json
 
+AHEAD = 32  # steps whose generators are made together
 DIVERGED = 1e6  # nats an image: a thousand times what any model of 784 pixels starts from
 
 
@@ -143,7 +146,8 @@ def train(config, dataset, folder, xp, log, quiet=False, checkpoint_seconds=20.0
     log_lines = Progress(total, config.label, file=log, done=state.step) if not quiet else None
     rate_from = (time.monotonic(), state.step)
     started, saved_at = time.monotonic() - state.seconds, time.monotonic()
-    order, order_epoch = None, None
+    order, order_epoch, rngs = None, None, {}
+    batch = gather(dataset, training, config.batch_size, config.dtype)
     with StopRequests() as stop:
         while state.step < total:
             epoch, position = divmod(state.step, batches)
@@ -151,8 +155,11 @@ def train(config, dataset, folder, xp, log, quiet=False, checkpoint_seconds=20.0
                 order = noise.generator(config.seed, "shuffle", epoch).permutation(len(training))
                 order_epoch = epoch
             rows = order[position * config.batch_size : (position + 1) * config.batch_size]
-            x = xp.asarray(dataset.floats(training[rows], config.dtype))
-            rng = noise.generator(config.seed, "train", state.step)
+            x = xp.asarray(batch(rows))
+            if state.step not in rngs:  # many at once: their code is slow to start and quick to repeat
+                ahead = range(state.step, min(state.step + AHEAD, total))
+                rngs = {step: noise.generator(config.seed, "train", step) for step in ahead}
+            rng = rngs.pop(state.step)
             loss, parts, grads = state.program.grads(x, rng)
             if not abs(loss) < DIVERGED:  # NaN compares false
                 raise TrainingError(diagnosis(config, state.step, loss, parts, xp))
@@ -176,6 +183,18 @@ def train(config, dataset, folder, xp, log, quiet=False, checkpoint_seconds=20.0
     bar.close()
     print(f"trained {config.id} in {clock(state.seconds)}", file=log)
     return state
+
+
+def gather(dataset, images, size, dtype):
+    """A function of `size` row numbers that returns those images as floats, in an array that its next call reuses."""
+    levels = numpy.empty((size, images.shape[1]), images.dtype)
+    x = numpy.empty(levels.shape, dtype)
+
+    def batch(rows):
+        numpy.take(images, rows, axis=0, out=levels, mode="clip")  # "raise" would copy `out` first
+        return dataset.floats(levels, out=x)
+
+    return batch
 
 
 def _end_of_epoch(config, state, dataset, epoch, batches, xp):

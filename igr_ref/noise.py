@@ -6,6 +6,7 @@ replicas and still meet the same noise. Functions that compute take noise as an 
 
 from __future__ import annotations
 
+import math
 import zlib
 
 import numpy
@@ -18,8 +19,18 @@ def generator(seed, stream, step=0):
 
 
 def normal(rng, shape, dtype=numpy.float64):
-    """Standard normal draws."""
-    return rng.standard_normal(shape, dtype=dtype)
+    """Standard normal draws: NumPy's for float64; for float32 by Box and Muller, which takes half the time.
+
+    r = sqrt(-2 log u), a = 2 pi u': (r cos a, r sin a). As u is 2^-25 or more, r is at most 5.9, the radius that a pair
+    of normals exceeds with probability 3e-8.
+    """
+    if numpy.dtype(dtype) != numpy.float32:
+        return rng.standard_normal(shape, dtype=dtype)
+    size = math.prod(shape) if isinstance(shape, tuple) else int(shape)
+    u = rng.random((2, (size + 1) // 2), dtype=numpy.float32)
+    r = numpy.sqrt(-2 * numpy.log(numpy.maximum(u[0], _half_step(dtype))))
+    a = u[1] * numpy.float32(2 * math.pi)
+    return numpy.concatenate([r * numpy.cos(a), r * numpy.sin(a)])[:size].reshape(shape)
 
 
 def uniform(rng, shape, dtype=numpy.float64):

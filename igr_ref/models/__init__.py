@@ -1,6 +1,7 @@
 """The minimal networks of the paper's experiments."""
 
 from .adam import Adam
+from .buffers import Buffers
 from .losses import Bernoulli, Gaussian
 from .mixture import MixtureVAE, prior_means
 from .mixture_as_published import objective_as_published as mixture_loss_as_published
@@ -23,6 +24,7 @@ from .vae import (
 __all__ = [
     "Adam",
     "Bernoulli",
+    "Buffers",
     "Gaussian",
     "GumbelSoftmaxFamily",
     "IGRFamily",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from ..backend import namespace
+from .buffers import Buffers
 
 
 class Adam:
@@ -20,9 +21,12 @@ class Adam:
         self.learning_rate, self.beta_1, self.beta_2, self.epsilon = learning_rate, beta_1, beta_2, epsilon
         self.t = 0
         self.m, self.v, self._work = {}, {}, {}
+        flat = Buffers()  # one piece of memory for all: it stays in the cache from one array to the next
+        largest = max((p.size for p in params.values()), default=0)
         for name, p in params.items():
             xp, _ = namespace(p)
-            self.m[name], self.v[name], self._work[name] = xp.zeros_like(p), xp.zeros_like(p), xp.empty_like(p)
+            self.m[name], self.v[name] = xp.zeros_like(p), xp.zeros_like(p)
+            self._work[name] = flat.empty("work", (largest,), p)[: p.size].reshape(p.shape)
 
     def step(self, params, grads, learning_rate=None):
         """Update every array of `params` in place by its gradient; `learning_rate` overrides the default this once.

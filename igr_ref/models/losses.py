@@ -29,17 +29,44 @@ class Bernoulli:
         """log p(x | logits): (...)."""
         return self.log_prob_and_grad(x, logits)[0]
 
-    def log_prob_and_grad(self, x, logits):
-        """(log p (...), d log p/dlogits (..., P)).
+    def log_prob_and_grad(self, x, logits, work=None):
+        """(log p (...), d log p/dlogits (..., P)); with `work` (Buffers) it is written over `logits`.
 
         With t = tanh(l/2), both come from one transcendental function: sigmoid(l) = (1 + t)/2, and
         softplus(l) = max(l, 0) + log 2 - log(1 + |t|), because 1 + e^-|l| = 2/(1 + |t|).
         """
+        if work is not None:
+            return self._log_prob_and_grad_in_place(x, logits, work)
         xp, _ = namespace(logits)
         t = xp.tanh(0.5 * logits)
         grad = (x - 0.5) - 0.5 * t
         terms = x * logits - xp.maximum(logits, 0) + xp.log(1 + xp.abs(t))
         return xp.sum(terms, axis=-1) - logits.shape[-1] * LOG_2, grad
+
+    def _log_prob_and_grad_in_place(self, x, logits, work):
+        """The same, written over `logits`: x l - softplus(l) = x l - l/2 - |l|/2 - log 2 + log(1 + |t|).
+
+        Sums run as products with ones, and the logarithm is taken of products of up to 16 factors in [1, 2].
+        """
+        xp, _ = namespace(logits)
+        terms = work.empty("terms", logits.shape, logits)
+        ones = work.ones(logits.shape[-1:], logits)
+        total = xp.matmul(xp.multiply(x, logits, out=terms), ones)
+        half = xp.multiply(logits, 0.5, out=logits)
+        total = total - xp.matmul(half, ones) - xp.matmul(xp.abs(half, out=terms), ones)
+        t = xp.tanh(half, out=half)
+        xp.abs(t, out=terms)
+        xp.add(terms, 1, out=terms)
+        columns = terms.shape[-1]
+        for _ in range(4):
+            if columns % 2 or columns < 4:
+                break
+            columns //= 2
+            xp.multiply(terms[..., :columns], terms[..., columns : 2 * columns], out=terms[..., :columns])
+        total = total + xp.matmul(xp.log(terms[..., :columns]), ones[:columns]) - logits.shape[-1] * LOG_2
+        xp.multiply(t, 0.5, out=t)
+        xp.add(t, 0.5, out=t)  # sigmoid(l)
+        return total, xp.subtract(x, t, out=t)
 
     def log_prob_of_hidden(self, x, hidden, weight, bias):
         """log p(x | l), l = hidden W + b, for many hidden rows (m, H) of one image x (P,): (m,). Scoring's hot path.
@@ -79,8 +106,8 @@ class Gaussian:
         """log p(x | outputs): (...)."""
         return self.log_prob_and_grad(x, outputs)[0]
 
-    def log_prob_and_grad(self, x, outputs):
-        """(log p (...), d log p/doutputs (..., 2P))."""
+    def log_prob_and_grad(self, x, outputs, work=None):
+        """(log p (...), d log p/doutputs (..., 2P)). `work` is not used."""
         xp, _ = namespace(outputs)
         n = outputs.shape[-1] // 2
         a_m, a_s = outputs[..., :n], outputs[..., n:]

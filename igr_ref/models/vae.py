@@ -4,6 +4,10 @@ Per image, L = E_q[-log p(x|z)] + KL(q(z|x) || p(z)); the decoder sees the N K n
 
     x --encoder--> o --relaxation--> q(z|x) --noise--> z --decoder--> -log p(x|z)
     forward above; the pullback runs the same arrows backwards, with an estimator between z and o.
+
+The hot path (`work`) differs in memory, not in shape: o, the noise, z and their cotangents, (S, B, N, K) in every
+formula, lie as (N, K, S, B). A sum or a maximum over the categories then runs over whole rows of images, several times
+sooner than over ten neighbours, and neither the relaxations nor the estimators know of it.
 """
 
 from __future__ import annotations
@@ -230,29 +234,32 @@ class VAE:
         q = self.family.posterior(self.encode(params, x)[0], part(params, "flow"))
         return estimator(q, noise, self.reconstruction(params, x)[0], self.family.prior(q))
 
-    def loss_and_grads(self, params, x, noise, estimator):
+    def loss_and_grads(self, params, x, noise, estimator, work=None):
         """(estimate, grads) for images x ([R,] B, P) and noise ([R,] S, B, N, .).
 
-        estimate.value, .kl and .loss are ([R,] S, B); grads are those of the mean over samples and images.
+        estimate.value, .kl and .loss are ([R,] S, B); grads are those of the mean over samples and images. With `work`
+        (Buffers) they are its arrays until its next use; the estimator must then call f once.
         """
-        o, saved = self.encode(params, x)
+        o, saved = self.encode(params, x, work)
         q = self.family.posterior(o, part(params, "flow"))
-        f, decoder_grads = self.reconstruction(params, x)
-        estimate = estimator(q, noise, f, self.family.prior(q))
-        return estimate, self.gradients(params, o, saved, estimate.grads, decoder_grads)
+        f, decoder_grads = self.reconstruction(params, x, work=work)
+        estimate = estimator(q, noise if work is None else batch_last(noise), f, self.family.prior(q))
+        return estimate, self.gradients(params, o, saved, estimate.grads, decoder_grads, work)
 
-    def encode(self, params, x):
+    def encode(self, params, x, work=None):
         """The encoder's outputs ([R,] 1, B, E), with an axis for samples before the batch, and what it saved."""
-        o, saved = self.encoder.run(part(params, "encoder"), x)
+        work = None if work is None else work.part("encoder")
+        o, saved = self.encoder.run(part(params, "encoder"), x, work, batch_last=True)
         return o[..., None, :, :], saved
 
-    def gradients(self, params, o, saved, q_grads, decoder_grads):
+    def gradients(self, params, o, saved, q_grads, decoder_grads, work=None):
         """Gradients by all parameters, of the mean over S and B, from per-sample ones ([R,] S, B, N, .) by q's."""
         bar = self.family.output_bar(q_grads, o)
         xp, _ = namespace(bar)
         size = bar.shape[-3] * bar.shape[-2]
+        over_samples = bar[..., 0, :, :] if bar.shape[-3] == 1 else xp.sum(bar, axis=-3)
         encoder_grads, _ = self.encoder.pullback(
-            part(params, "encoder"), saved, xp.sum(bar, axis=-3) / size, input_bar=False
+            part(params, "encoder"), saved, over_samples / size, False, None if work is None else work.part("encoder")
         )
         grads = {**named("encoder", encoder_grads), **named("decoder", decoder_grads)}
         samples = (bar.ndim - 3, bar.ndim - 2)  # S and B, after the replicas
@@ -260,27 +267,36 @@ class VAE:
             grads[f"flow.{name}"] = xp.sum(q_grads[name], axis=samples) / size
         return grads
 
-    def reconstruction(self, params, x, weights=None):
+    def reconstruction(self, params, x, weights=None, work=None):
         """(f, decoder_grads): f(z ([R,] S, B, N, K)) = (-log p(x|z) ([R,] S, B), its gradient by z), for an estimator.
 
         Each call leaves in `decoder_grads` the decoder's gradients of the sum of `weights` f(z), weights ([R,] S, B)
-        with 1/(S B) for None: those of the last call stand.
+        with 1/(S B) for None: those of the last call stand. So do, with `work`, the arrays it returned.
         """
         decoder_params = part(params, "decoder")
+        layers, pixels = (None, None) if work is None else (work.part("decoder"), work.part("pixels"))
         decoder_grads = {}
 
         def f(z):
             lead = z.shape[:-2]  # ([R,] S, B)
             rows = z.reshape(*lead[:-2], lead[-2] * lead[-1], -1)  # the decoder sees S B rows
-            outputs, saved = self.decoder.run(decoder_params, rows)
+            outputs, saved = self.decoder.run(decoder_params, rows, layers)
             outputs = outputs.reshape(*lead, -1)
-            log_p, bar = self.likelihood.log_prob_and_grad(x[..., None, :, :], outputs)
+            log_p, bar = self.likelihood.log_prob_and_grad(x[..., None, :, :], outputs, pixels)
             bar = bar.reshape(*rows.shape[:-1], -1)
             share = 1.0 / (lead[-2] * lead[-1]) if weights is None else weights.reshape(*rows.shape[:-1], 1)
-            weighted = bar * -share
-            grads, z_bar = self.decoder.pullback(decoder_params, saved, weighted, input_bar=weights is None)
+            xp, _ = namespace(bar)
+            weighted = bar * -share if work is None else xp.multiply(bar, -share, out=bar)
+            grads, z_bar = self.decoder.pullback(decoder_params, saved, weighted, weights is None, layers, True)
             decoder_grads.update(grads)
             # undo the share, so that each sample's own gradient is left; with weights nobody asks for it
             return -log_p, None if z_bar is None else z_bar.reshape(z.shape) * (lead[-2] * lead[-1])
 
         return f, decoder_grads
+
+
+def batch_last(noise):
+    """The same draws ([R,] S, B, N, .), laid in memory as ([R,] N, ., S, B)."""
+    xp, _ = namespace(noise)
+    moved = xp.ascontiguousarray(xp.moveaxis(noise, (-2, -1), (-4, -3)))
+    return xp.moveaxis(moved, (-4, -3), (-2, -1))
