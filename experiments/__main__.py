@@ -41,9 +41,10 @@ FIELD_HELP = {
     "law_draws": "draws of the simulated discrete law (igr_sb)",
     "monitor_every": "epochs between points of the learning curve, 0 for none",
     "n_samples": "relaxed samples an image and step",
+    "scored_images": "score only the first so many test or held-out images (default: all)",
     "delta": "softmax++'s constant (eq. 15)",
 }
-TYPES = {"str": str, "int": int, "float": float, "float | None": float}
+TYPES = {"str": str, "int": int, "float": float, "float | None": float, "int | None": int}
 
 
 def main(argv=None):

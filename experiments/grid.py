@@ -29,6 +29,7 @@ class Options:
     temperatures: tuple = PAPER_TEMPERATURES
     seeds: tuple = PAPER_SEEDS
     epochs: int = 300
+    selection_images: int | None = None  # how many held-out images choose; None: all
     selection_epochs: int | None = None  # of the runs that choose the temperature; None: the same
     learning_rate: float = 1e-4
     m: int = 1000
@@ -82,6 +83,9 @@ class Cell(Row):
             n_samples=self.n_samples,
             seed=options.seeds[0], monitor_every=10 if options.epochs >= 100 else 1,
         )  # fmt: skip
+
+    def selection(self, options):
+        return [dataclasses.replace(c, scored_images=options.selection_images) for c in super().selection(options)]
 
     def candidates(self, options):
         return options.temperatures[: 1 if self.estimator in ("relax", "uspgbl") else None]

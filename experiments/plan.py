@@ -34,6 +34,7 @@ class RunConfig(Config):
     relax_temperature  where RELAX's lambda starts; None: 5 for Gumbel-Softmax, .15 for IGR (AUDIT 29)
     law                "exact", or "simulated" for IGR-SB too, whose exact law takes a millisecond for each variable
     training_images    how many of the first training images the discretised training ELBO is taken over (Table 4)
+    scored_images      only the first so many test or held-out images are scored; None: all
     """
 
     kind = "vae"
@@ -59,6 +60,7 @@ class RunConfig(Config):
     relax_temperature: float | None = None
     law: str = "exact"
     training_images: int = 10_000
+    scored_images: int | None = None
 
     def __post_init__(self):
         self._require_choice(
@@ -69,6 +71,8 @@ class RunConfig(Config):
         self._require_count("seed", "monitor_every", "training_images", least=0)
         self._require_count("n_categories", least=3 if self.model == "igr_sb" else 2)
         self._require_positive("temperature", "learning_rate", "delta")
+        if self.scored_images is not None:
+            self._require_count("scored_images")
         if self.prior_temperature is not None:
             if self.model != "gs":
                 raise ValueError("prior_temperature applies to model gs only: IGR shares one g with its prior (eq. 13)")

@@ -69,6 +69,7 @@ def scored(config, dataset, program, history, seconds, device, log, quiet):
     """The result (a dict) of a trained program: its scores, and everything that says what they are scores of."""
     training, validation, test = dataset.split(config.validation)
     images, split = (validation, "validation") if config.validation else (test, "test")
+    images = images[: getattr(config, "scored_images", None)]
     started = time.monotonic()
     bar = Progress(len(images), f"{config.label} scoring", "image", file=log if quiet else None)
     floats = functools.partial(dataset.floats, dtype=config.dtype)
