@@ -17,7 +17,8 @@ def test_ids_are_stable_and_depend_on_every_field():
     again = plan.from_dict(json.loads(json.dumps(base.as_dict())))
     assert base.id == plan.RunConfig(model="gs", n_samples=2).id == again.id
     changed = {"dataset": "mnist", "model": "igr_i", "estimator": "sl", "architecture": "nonlinear", "dtype": "float64",
-               "validation": True, "prior_temperature": 0.5, "relax_temperature": 1.0, "law": "simulated"}  # fmt: skip
+               "validation": True, "prior_temperature": 0.5, "relax_temperature": 1.0, "law": "simulated",
+               "scored_images": 5}  # fmt: skip
     seen = {base.id}
     for field in dataclasses.fields(base):
         old = getattr(base, field.name)
