@@ -18,7 +18,7 @@ from igr_ref.backend import device_namespace, to_host
 from igr_ref.distributions.infinite import InfiniteIGR
 from igr_ref.recovery import discrete_log_probs, frequencies
 
-from .store import provenance, read_json, write_json
+from .store import provenance, read_result, write_result
 
 BLOCK = 20_000  # draws of the recovered law at a time
 WEIGHTS = numpy.array([10, 1, 5, 1, 10, 10, 1, 6, 1, 1.0])
@@ -91,7 +91,7 @@ def run(config, folder, data_dir=None, device="cpu", quiet=False):
     starts again, with the same noise."""
     folder = Path(folder)
     try:
-        return read_json(folder / "result.json")
+        return read_result(folder / "result.json")
     except FileNotFoundError:
         pass
     xp = device_namespace(device)
@@ -121,5 +121,5 @@ def run(config, folder, data_dir=None, device="cpu", quiet=False):
         "seconds": {"training": round(time.monotonic() - started, 3)},
         "provenance": provenance(device),
     }
-    write_json(folder / "result.json", result)
+    write_result(folder / "result.json", result)
     return result

@@ -17,7 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.data_formats import DataError, atomic, check_md5, download, read_drawings, read_idx, read_npz
+from experiments.data_formats import (
+    DataError,
+    atomic,
+    check_md5,
+    check_members,
+    download,
+    read_drawings,
+    read_idx,
+    read_npz,
+)
 from igr_ref.backend import namespace
 
 __all__ = ["NAMES", "DataError", "Dataset", "cache_folder", "load"]
@@ -249,6 +258,7 @@ def _omniglot_levels(name, folder, progress):
     if cached.exists():
         try:
             with np.load(cached, allow_pickle=False) as archive:
+                check_members(archive)
                 train, test = archive["train"], archive["test"]
             if not all(a.dtype == np.uint8 and a.ndim == 2 and a.shape[1] == 784 for a in (train, test)):
                 raise ValueError("it holds arrays of another form")

@@ -144,6 +144,7 @@ def read_npz(path):
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
+            check_members(archive)
             found = {key: archive[key] for key in ("train", "test", "binary", "note") if key in archive.files}
             names = archive.files
     except (AttributeError, TypeError, *ZIP_ERRORS) as error:
@@ -166,6 +167,17 @@ def read_npz(path):
     zero_one = all(array.dtype.kind in "bu" and array.max() <= 1 for array in images.values())
     levels = {key: _levels(array, zero_one) for key, array in images.items()}
     return levels | {"binary": bool(binary), "note": str(note)}
+
+
+def check_members(archive):
+    """Raise BadZipFile unless every member of an open .npz has its CRC.
+
+    Reading an array does not see to that: where the array's own header, damaged, asks for fewer bytes than there are,
+    the end of the member and its CRC are never reached.
+    """
+    bad = archive.zip.testzip()
+    if bad is not None:
+        raise zipfile.BadZipFile(f"{bad} does not have its CRC-32")
 
 
 def _checked_pixels(path, key, array):
@@ -225,7 +237,7 @@ def download(addresses, path, check, progress=True):
                     total = int(response.headers.get("Content-Length") or 0)
                     chunks = iter(lambda response=response: response.read(1 << 16), b"")
                     for chunk in track(chunks, f"downloading {address}", progress, total, size=len):
-                        file.write(chunk)
+                        _write(file, chunk, path)
                     if total and file.tell() != total:
                         raise DataError(f"the connection closed after {file.tell()} of {total} bytes")
                 check(temporary)
@@ -234,6 +246,15 @@ def download(addresses, path, check, progress=True):
             reason = str(error).replace(REPAIR, "").strip() or type(error).__name__
             failures.append(f"  {address}: {reason}")
     raise DataError("\n".join(failures))
+
+
+def _write(file, chunk, path):
+    """Write and flush; a full disk is told apart from a bad connection."""
+    try:
+        file.write(chunk)
+        file.flush()
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror})") from error
 
 
 def track(items, text, progress=True, total=None, size=None):

@@ -26,7 +26,7 @@ from .data import cache_folder
 from .evaluate import evaluate, training_elbo
 from .program_mixture import MixtureProgram
 from .program_sop import SOPProgram
-from .store import StoreError, read_json, write_json
+from .store import StoreError, read_result, write_result
 
 PATHWISE = {"plain": igr_ref.reparameterization, "sl": igr_ref.sticking_the_landing}
 LIKELIHOODS = {"bernoulli": models.Bernoulli, "gaussian": models.Gaussian}
@@ -48,16 +48,18 @@ def fitted_prior(config):
     fits = {"igr_i": prior.igr_i_prior, "igr_planar": prior.igr_i_prior, "igr_sb": prior.igr_sb_prior}
     if config.model not in fits:
         return {}
-    name = fits[config.model].__name__
-    path = cache_folder() / "priors" / f"{name}-K{config.n_categories}-numpy{numpy.__version__}-v1.json"
+    name = f"{fits[config.model].__name__}-K{config.n_categories}-numpy{numpy.__version__}-v2"
+    path = cache_folder() / "priors" / f"{name}.json"
     try:
-        return read_json(path)
+        cached = read_result(path)
+        if cached["id"] == name:
+            return {"mu": cached["mu"], "log_sigma": cached["log_sigma"]}
     except (FileNotFoundError, StoreError):
         pass
     mu, log_sigma = (numpy.asarray(value).tolist() for value in fits[config.model](config.n_categories))
     value = {"mu": mu, "log_sigma": log_sigma}
     try:
-        write_json(path, value)
+        write_result(path, {"id": name, **value})
     except OSError:
         pass  # a cache that cannot be written costs time, nothing else
     return value

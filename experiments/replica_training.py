@@ -18,7 +18,7 @@ from igr_ref.models import Adam
 from .data import load
 from .progress import Progress, clock
 from .replica_program import Streams, Together
-from .store import load_checkpoint, save_checkpoint
+from .store import Log, load_checkpoint, save_checkpoint
 from .train import DIVERGED, Interrupted, StopRequests, TrainingError, diagnosis, monitored_point, scored
 
 WINDOW = 50  # steps between looks at the losses on a GPU, where each look waits for the card; on the CPU every step
@@ -214,7 +214,7 @@ def run(configs, folder, store, data_dir=None, device="cpu", quiet=True, checkpo
     dataset = load(configs[0].dataset, data_dir, progress=not quiet)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.npz"
-    with open(folder / "log.txt", "a") as log:
+    with Log(folder / "log.txt") as log:
         group = Group(configs, dataset, xp, checkpoint if checkpoint.exists() else None)
         train(group, folder, log, quiet, checkpoint_seconds)
         failed = {config.id: group.failed[config.id] for config in configs if config.id in group.failed}

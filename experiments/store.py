@@ -10,7 +10,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy
@@ -33,20 +32,60 @@ class StoreError(ValueError):
 
 
 def write_atomically(path, data):
-    """Write bytes under a temporary name in the same folder, flush them to the disk, and move them into place."""
+    """Write bytes under a temporary name in the same folder, flush them to the disk, and move them into place.
+
+    An OSError (full disk, quota, file size limit, permissions) names `path`, and leaves the old file as it was.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~UMASK)  # mkstemp gives 0600
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise naming(error, path) from error
         raise
+
+
+def naming(error, path):
+    """The OSError as one about `path`: errors of writes and flushes name no file."""
+    return OSError(error.errno, f"{error.strerror or error}, writing", str(path))
+
+
+class Log:
+    """Lines appended to a file at once; an OSError names it. What print() and Progress need of a file, no more."""
+
+    def __init__(self, path):
+        self.path = path
+        self._file = open(path, "ab", buffering=0)
+
+    def write(self, text):
+        data = text.encode()
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise naming(error, self.path) from error
+
+    def flush(self):
+        """Nothing is held back."""
+
+    def isatty(self):
+        return False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
 
 
 def write_json(path, value):
@@ -62,41 +101,85 @@ def read_json(path):
         raise StoreError(f"{path} is damaged (not JSON: {error}); delete it and run again") from error
 
 
+# Results of versions that wrote no checksum hold these keys and no other; so a damaged word "checksum" is found, too.
+OLDER_KEYS = {
+    "id", "config", "dataset", "prior", "metrics", "history", "parameters_sha256", "parameters", "laws", "seconds",
+    "provenance",
+}  # fmt: skip
+
+
+def write_result(path, value):
+    """A dict with an "id" as JSON with its checksum, so that a changed digit does not pass for a result."""
+    value = json.loads(json.dumps({name: v for name, v in value.items() if name != "checksum"}, allow_nan=False))
+    write_json(path, {**value, "checksum": checksum(value)})
+
+
+def read_result(path):
+    """What `write_result` wrote, without the checksum, or older results, which have none.
+
+    StoreError if the file is damaged or not a dict with an "id", FileNotFoundError if it is absent.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict) or "id" not in value:
+        raise StoreError(f'{path} is damaged or no result (it holds no "id"); delete it and run again')
+    expected = value.pop("checksum", None)
+    if expected is None and value.keys() <= OLDER_KEYS:
+        return value
+    if expected != checksum(value):
+        raise StoreError(f"{path} is damaged (its content does not match its checksum); delete it and run again")
+    return value
+
+
 def load_results(folder):
     """{run id: result} of every .json below `folder`."""
-    return {result["id"]: result for result in map(read_json, sorted(Path(folder).rglob("*.json")))}
+    return {result["id"]: result for result in map(read_result, sorted(Path(folder).rglob("*.json")))}
+
+
+def checksum(value):
+    """SHA-256 of a JSON value's shortest spelling, keys sorted: the same however the file spells it."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def save_checkpoint(path, arrays, meta):
-    """Arrays (a dict of NumPy arrays) and JSON-able `meta` in one uncompressed .npz, each member with its CRC."""
+    """Arrays (a dict of NumPy arrays) and JSON-able `meta` in one uncompressed .npz, with a hash of them all."""
     buffer = io.BytesIO()
-    text = numpy.frombuffer(json.dumps(meta).encode(), numpy.uint8)
-    numpy.savez(buffer, __meta__=text, **arrays)
+    text = json.dumps({**meta, "sha256": _checkpoint_hash(arrays, meta)})
+    numpy.savez(buffer, __meta__=numpy.frombuffer(text.encode(), numpy.uint8), **arrays)
     write_atomically(path, buffer.getbuffer())
 
 
+def _checkpoint_hash(arrays, meta):
+    return hashlib.sha256((parameter_hash(arrays) + checksum(meta)).encode()).hexdigest()
+
+
 def load_checkpoint(path):
-    """(arrays, meta) as saved; StoreError if truncated or altered, FileNotFoundError if absent."""
-    arrays = _members(path)
-    return arrays, json.loads(arrays.pop("__meta__").tobytes())
+    """(arrays, meta) as saved; StoreError if truncated or altered, FileNotFoundError if absent.
+
+    The zip's own checksums do not cover the names, and are not even looked at when an array's altered header asks for
+    fewer bytes than there are.
+    """
+    return _members(path)
 
 
 def load_meta(path):
-    """The `meta` of a checkpoint, without its arrays; errors as in `load_checkpoint`."""
-    return json.loads(_members(path, ["__meta__"])["__meta__"].tobytes())
+    """The `meta` of a checkpoint, without its arrays, and so without their hash; errors as in `load_checkpoint`."""
+    return _members(path, ["__meta__"])[1]
 
 
 def _members(path, names=None):
     try:
         with numpy.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in names or file.files}
-        json.loads(arrays["__meta__"].tobytes())
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+        meta = json.loads(arrays.pop("__meta__").tobytes())
+        expected = meta.pop("sha256", None)  # none in checkpoints of older versions
+        if names is None and expected is not None and expected != _checkpoint_hash(arrays, meta):
+            raise ValueError("its content does not match its hash")
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # zipfile, zlib, NumPy and json fail in ten ways on damaged files
         message = f"{path} is a damaged checkpoint ({error}); delete it to train this run from the start"
         raise StoreError(message) from error
-    return arrays
+    return arrays, meta
 
 
 def parameter_hash(params):

@@ -2,26 +2,32 @@
 
 Done means that results/<id>.json exists. A run in progress lives in runs/<id>/ (checkpoints, log) and holds a lock
 there that the system lets go of when its process dies, however it dies; so two sweeps may share both folders, a killed
-worker is no obstacle to the next, and nothing finished is computed again or lost.
+worker is no obstacle to the next, and nothing finished is computed again or lost. The executors are in executors.py.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import multiprocessing
-import os
+import errno
 import shutil
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from . import plan
+from .executors import dask_executor, local_executor, mpi_executor, worker_losses
 from .progress import clock
 from .replicas import units
-from .store import THREAD_VARIABLES, StoreError, read_json, write_json
+from .store import StoreError, read_result, write_result
+from .train import Interrupted
 
-RETRIES = 3  # of runs whose worker was lost
+__all__ = [
+    "Busy", "dask_executor", "execute", "local_executor", "lock", "mpi_executor", "pending", "shard", "units", "work",
+]  # fmt: skip
+
+RETRIES = 3  # of a run that lost its worker, and got no further before it lost the next
 POLL = 2.0  # seconds between looks at a run that another sweep is at
 
 
@@ -29,11 +35,21 @@ class Busy(Exception):
     """Another process is at this run."""
 
 
+class RunError(Exception):
+    """Why a run failed, in words: unlike the error itself, sure to survive the way back from any worker."""
+
+
 @contextlib.contextmanager
 def lock(folder):
-    """Exclusive use of a run's folder among processes; Busy if another has it. The system drops it with the process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "a") as file:
+    """Exclusive use of a run's folder; Busy if another process, or thread, has it. It ends with the process."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file = open(folder / "lock", "a")
+            break
+        except FileNotFoundError:  # whoever was at this run has finished it and removed the folder, this very moment
+            pass
+    with file:
         try:
             import fcntl
 
@@ -41,7 +57,10 @@ def lock(folder):
         except ImportError:  # no flock on this system: two sweeps on one folder would then repeat work, not damage it
             pass
         except OSError as error:
-            raise Busy(str(folder)) from error
+            if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+                raise Busy(str(folder)) from error
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):  # nor on this file system: the same
+                raise
         yield
 
 
@@ -49,7 +68,7 @@ def is_done(config, results):
     """Whether the result of `config` is there and is its own; StoreError if the file is damaged."""
     path = Path(results) / f"{config.id}.json"
     try:
-        found = read_json(path)["id"]
+        found = read_result(path)["id"]
     except FileNotFoundError:
         return False
     if found != config.id:
@@ -63,20 +82,41 @@ def pending(configs, results):
     return [config for config in unique.values() if not is_done(config, results)]
 
 
+@contextlib.contextmanager
+def _in_words(folder):
+    """Errors become RunErrors, with the traceback in the folder's error.txt; Busy and Interrupted stay as they are."""
+    try:
+        yield
+    except (Busy, Interrupted):
+        raise
+    except Exception as error:
+        with contextlib.suppress(OSError), open(folder / "error.txt", "w") as file:
+            traceback.print_exc(file=file)
+        raise RunError(f"{type(error).__name__}: {error}") from None
+
+
+def _sweep_up(folder, results, config):
+    """Remove what a process that was killed while writing left behind; the run's lock is ours."""
+    for leftover in (*folder.glob(".*.tmp"), *results.glob(f".{config.id}.json.*.tmp")):
+        leftover.unlink(missing_ok=True)
+
+
 def work(fields, results, runs, data_dir=None, device="cpu", keep=False):
     """Run one config (a dict) to its result file; what an executor's worker calls. Returns (id, seconds).
 
-    Raises Busy where another process is at it. The run's folder goes once the result is stored, unless `keep`.
+    Raises Busy where another process is at it, Interrupted if asked to stop, RunError for anything else that went
+    wrong. The run's folder goes once the result is stored, unless `keep`.
     """
     from .runners import run
 
     config = plan.from_dict(fields)
     started = time.monotonic()
-    folder = Path(runs) / config.id
-    with lock(folder):
+    folder, results = Path(runs) / config.id, Path(results)
+    with _in_words(folder), lock(folder):
         if not is_done(config, results):
+            _sweep_up(folder, results, config)
             result = run(config, folder, data_dir, device, quiet=True)
-            write_json(Path(results) / f"{config.id}.json", result)
+            write_result(results / f"{config.id}.json", result)
     if not keep:
         shutil.rmtree(folder, ignore_errors=True)
     return config.id, time.monotonic() - started
@@ -91,8 +131,8 @@ def work_group(members, name, results, runs, data_dir=None, device="cpu", keep=F
     from .replica_training import run
 
     configs, mine, busy = [plan.from_dict(fields) for fields in members], [], []
-    folder = Path(runs) / name
-    with contextlib.ExitStack() as locks:
+    folder, results = Path(runs) / name, Path(results)
+    with _in_words(folder), contextlib.ExitStack() as locks:
         locks.enter_context(lock(folder))
         for config in configs:
             try:
@@ -102,9 +142,10 @@ def work_group(members, name, results, runs, data_dir=None, device="cpu", keep=F
                 continue
             if not is_done(config, results):
                 mine.append(config)
+                _sweep_up(folder, results, config)
 
         def store(result):
-            write_json(Path(results) / f"{result['id']}.json", result)
+            write_result(results / f"{result['id']}.json", result)
 
         failed = run(mine, folder, store, data_dir, device) if mine else {}
     if not keep:
@@ -116,97 +157,112 @@ def work_group(members, name, results, runs, data_dir=None, device="cpu", keep=F
     return failed, busy
 
 
-def local_executor(workers=None):
-    """One spawned process a core, one BLAS thread each: for small networks faster than one process of many threads."""
-    for name in THREAD_VARIABLES[:3]:
-        os.environ.setdefault(name, "1")  # read by BLAS when a worker imports NumPy
-    workers = workers or os.cpu_count()
-    return concurrent.futures.ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-
-
-def dask_executor(address):
-    """The workers of a Dask cluster; RuntimeError without dask.distributed."""
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise RuntimeError("--executor dask needs dask.distributed: pip install 'igr-ref[dask]'") from error
-    return Client(address).get_executor(pure=False, retries=RETRIES)
-
-
-def mpi_executor():
-    """The ranks of an MPI job started with `mpiexec -n N python -m mpi4py.futures -m experiments ...`."""
-    try:
-        from mpi4py.futures import MPIPoolExecutor
-    except ImportError as error:
-        raise RuntimeError("--executor mpi needs mpi4py: pip install mpi4py") from error
-    return MPIPoolExecutor()
-
-
 def execute(
     configs, results, runs, make_executor=local_executor, data_dir=None, device="cpu", keep=False, say=None, replicas=1
 ):
     """Run what is missing. Returns {id: error text} of the runs that failed; the others have their result files.
 
-    A failed run is reported and does not stop the rest. When workers are lost (killed, out of memory) their runs are
-    taken up again, from their checkpoints, up to RETRIES times. Runs that another sweep holds are waited for.
+    A failed run is reported and does not stop the rest. A run whose worker is lost (killed, out of memory) is taken up
+    again from its checkpoint, until it has lost RETRIES more without getting any further. Runs that another sweep holds
+    are waited for. Ctrl-C drops what has not begun, asks the runs in progress to stop at a checkpoint, and goes on up.
     replicas: the largest group of runs that are trained as one program, as in `units`.
     """
     say = say or (lambda text: print(text, file=sys.stderr, flush=True))
     left = {config.id: config for config in pending(configs, results)}
-    total, failed, losses = len(left), {}, dict.fromkeys(left, 0)
+    total, failed, losses = len(left), {}, {}
     started = time.monotonic()
+
+    def settle(name, error=None):
+        del left[name]
+        done = total - len(left)
+        if error is not None:
+            failed[name] = error
+            say(f"FAILED {name}: {error}")
+        else:
+            rest = (time.monotonic() - started) / done * len(left)
+            say(f"[{done}/{total}] {name}{f', about {clock(rest)} left' if left else ''}")
+
+    def submit(executor, unit):
+        fields, arguments = [c.as_dict() for c in unit.configs], (str(results), str(runs), data_dir, device, keep)
+        if unit.group is None:
+            return executor.submit(work, fields[0], *arguments)
+        return executor.submit(work_group, fields, unit.group, *arguments)
+
+    def take(unit, future):
+        """Settle the runs of a finished future. Returns (whether the unit is to be tried again, configs held)."""
+        names, errors, held = [c.id for c in unit.configs if c.id in left], {}, []
+        try:
+            outcome = future.result()
+            if unit.group is not None:
+                errors, held = outcome
+        except Busy:
+            held = names
+        except worker_losses() as error:
+            why, reached = str(error) or type(error).__name__, _checkpoint_time(_folder(unit, runs))
+            before, count = losses.get(unit, (None, 0))
+            losses[unit] = (reached, count + 1 if reached == before else 1)
+            if losses[unit][1] <= RETRIES:
+                say(f"{unit.group or names[0]} lost its worker ({why}) and is taken up again")
+                return True, []
+            errors = dict.fromkeys(names, f"its worker was lost {losses[unit][1]} times ({why})")
+        except Exception as error:  # one unit's trouble, whatever it is, is not the sweep's
+            text = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+            errors = dict.fromkeys(names, text)
+        for name in names:
+            if name not in held:
+                settle(name, errors.get(name))
+        return False, [left[name] for name in names if name in held]
+
     while left:
-        lost, busy = [], []
-        with make_executor() as executor:
-            arguments = (str(results), str(runs), data_dir, device, keep)
-            futures = {}
-            for unit in units(left.values(), replicas, runs):
-                fields = [config.as_dict() for config in unit.configs]
-                if unit.group is None:
-                    future = executor.submit(work, fields[0], *arguments)
+        executor = make_executor()
+        try:
+            now, later, futures = units(left.values(), replicas, runs), [], {}
+            while now or later or futures:
+                futures |= {submit(executor, unit): unit for unit in now}
+                now = []
+                if futures:
+                    wait = concurrent.futures.wait(futures, POLL if later else None, concurrent.futures.FIRST_COMPLETED)
+                    for future in wait.done:
+                        unit = futures.pop(future)
+                        again, held = take(unit, future)
+                        now += [unit] if again else []
+                        later += [(unit, config) for config in held]
                 else:
-                    future = executor.submit(work_group, fields, unit.group, *arguments)
-                futures[future] = unit
-            for future in concurrent.futures.as_completed(futures):
-                unit = futures[future]
-                names = [config.id for config in unit.configs if config.id in left]
-                errors, held = {}, []
-                try:
-                    outcome = future.result()
-                    if unit.group is not None:
-                        errors, held = outcome
-                except Busy:
-                    held = names
-                except (concurrent.futures.BrokenExecutor, concurrent.futures.CancelledError):
-                    lost += names
-                    continue
-                except Exception as error:  # one unit's trouble, whatever it is, is not the sweep's
-                    errors = dict.fromkeys(names, f"{type(error).__name__}: {error}")
-                for name in names:
-                    if name in held:
-                        busy.append(name)
-                        continue
-                    if name in errors:
-                        failed[name] = errors[name]
-                        say(f"FAILED {name}: {failed[name]}")
-                    del left[name]
-                    done = total - len(left)
-                    if name not in failed:
-                        rest = (time.monotonic() - started) / done * len(left)
-                        say(f"[{done}/{total}] {name}{f', about {clock(rest)} left' if left else ''}")
-        for name in lost:
-            losses[name] += 1
-            if losses[name] > RETRIES:
-                failed[name] = f"its worker was lost {losses[name]} times"
-                say(f"FAILED {name}: {failed[name]}")
-                del left[name]
-        if lost:
-            say(f"a worker was lost; {len(left)} runs are taken up again")
-        elif busy:
-            time.sleep(POLL)
-        for name in [name for name in left if is_done(left[name], results)]:
-            del left[name]  # another sweep has finished it
+                    time.sleep(POLL)
+                free = [c for unit, c in later if not (_is_held(_folder(unit, runs)) or _is_held(Path(runs) / c.id))]
+                later = [(unit, config) for unit, config in later if config not in free]
+                now += units(free, replicas, runs) if free else []
+        except concurrent.futures.BrokenExecutor:
+            say("the pool of workers broke; a new one is made")  # the next round takes up what is left
+        except BaseException:
+            say(f"stopping: {len(left)} of {total} runs are left; the same command goes on from their checkpoints")
+            executor.shutdown(wait=True, cancel_futures=True)
+            raise
+        executor.shutdown(wait=True, cancel_futures=True)
     return failed
+
+
+def _folder(unit, runs):
+    return Path(runs) / (unit.group or unit.configs[0].id)
+
+
+def _checkpoint_time(folder):
+    """When the run last got further, in the clock of the disk; None if it has no checkpoint."""
+    try:
+        return (folder / "checkpoint.npz").stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _is_held(folder):
+    """Whether another process is at the run in `folder` at this moment."""
+    if not folder.exists():
+        return False
+    try:
+        with lock(folder):
+            return False
+    except Busy:
+        return True
 
 
 def shard(configs, text):

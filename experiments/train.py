@@ -23,7 +23,16 @@ from igr_ref.models import Adam
 from .data import load
 from .programs import program
 from .progress import Progress, clock
-from .store import load_checkpoint, parameter_hash, provenance, read_json, save_checkpoint, write_json
+from .store import (
+    Log,
+    load_checkpoint,
+    parameter_hash,
+    provenance,
+    read_result,
+    save_checkpoint,
+    write_json,
+    write_result,
+)
 
 AHEAD = 32  # steps whose generators are made together
 DIVERGED = 1e6  # nats an image: a thousand times what any model of 784 pixels starts from
@@ -37,8 +46,11 @@ class Interrupted(Exception):
     """Stopped by Ctrl-C or SIGTERM after a checkpoint was saved; `.path` is the run directory."""
 
     def __init__(self, path):
-        super().__init__(f"stopped; a checkpoint was saved in {path}")
+        super().__init__(path)  # what pickling hands to the copy's __init__
         self.path = path
+
+    def __str__(self):
+        return f"stopped; a checkpoint was saved in {self.path}"
 
 
 def run(config, folder, data_dir=None, device="cpu", quiet=False, checkpoint_seconds=20.0):
@@ -48,7 +60,7 @@ def run(config, folder, data_dir=None, device="cpu", quiet=False, checkpoint_sec
     """
     folder = Path(folder)
     try:
-        result = read_json(folder / "result.json")
+        result = read_result(folder / "result.json")
     except FileNotFoundError:
         pass
     else:
@@ -58,10 +70,10 @@ def run(config, folder, data_dir=None, device="cpu", quiet=False, checkpoint_sec
     dataset = load(config.dataset, data_dir, progress=not quiet)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config.as_dict())
-    with open(folder / "log.txt", "a") as log:
+    with Log(folder / "log.txt") as log:
         state = train(config, dataset, folder, xp, log, quiet, checkpoint_seconds)
         result = scored(config, dataset, state.program, state.history, state.seconds, device, log, quiet)
-    write_json(folder / "result.json", result)
+    write_result(folder / "result.json", result)
     return result
 
 

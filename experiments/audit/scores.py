@@ -15,7 +15,7 @@ from igr_ref.numerics import logsumexp
 from igr_ref.recovery import discrete_log_probs
 
 from .. import evaluate, plan
-from ..store import read_json
+from ..store import read_result
 from .record import Measure, Missing, Outcome, finding
 
 GROUP = "What the tables report"
@@ -113,7 +113,7 @@ def not_a_bound(setting, score="as_published"):
 def probe_rows(setting):
     rows = []
     for path in sorted(setting.probes.glob("*.json")):
-        result = read_json(path)
+        result = read_result(path)
         metrics = result["metrics"]["all"]
         scores = {name: metrics[name]["mean"] for name in ("as_published", "loglik", "discrete_elbo")}
         rows.append((result["config"], {**scores, "ess": metrics["ess"]}))

@@ -8,7 +8,7 @@ import numpy
 
 from igr_ref import GumbelSoftmax, noise
 
-from ..store import read_json
+from ..store import read_result
 from .record import Measure, Outcome, finding
 
 GROUP = "Objectives and temperatures"
@@ -41,7 +41,7 @@ def prior_temperature(setting, prior=0.5):
     ]
     elbo = {}
     for path in sorted(setting.probes.glob("*gs*.json")):
-        result = read_json(path)
+        result = read_result(path)
         config = result["config"]
         if config["temperature"] in (0.67, 1.0):
             elbo[config["temperature"], config["prior_temperature"]] = result["metrics"]["all"]["discrete_elbo"]["mean"]
