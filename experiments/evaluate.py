@@ -18,10 +18,11 @@ import numpy
 
 from igr_ref import Categorical, noise
 from igr_ref.backend import device_namespace, namespace, to_host
-from igr_ref.numerics import logsumexp
+from igr_ref.models import Buffers
 from igr_ref.recovery import discrete_log_probs, frequencies
 
-ROWS = 1000  # codes decoded at once: large enough for the matrix product, small enough for the cache
+ROWS = 250  # codes decoded at once: large enough for the matrix product, their logits small enough for the cache
+BLOCK = 4000  # codes of each image whose log-probabilities are kept before they are added up
 SCORES = ("continuous_elbo", "discrete_elbo", "loglik", "as_published", "kl", "ess")
 
 
@@ -49,53 +50,112 @@ def scores(config, model, params, images, floats, device="cpu", progress=lambda 
     xp = device_namespace(device)
     n, m = len(images), config.m
     out = {name: numpy.empty(n) for name in SCORES if name != "continuous_elbo" or continuous is not None}
-    log_prob_of = model.code_decoder(params)
+    log_prior = -config.n_variables * math.log(config.n_categories)
+    decoder = CodeDecoder(config, model, params)
     for start in range(0, n, 200):
         x = xp.asarray(floats(images[start : start + 200]))
         stop = start + len(x)
         if continuous is not None:
             rng = noise.generator(config.seed, "continuous-elbo", start)
             out["continuous_elbo"][start:stop] = continuous(x, rng)
-        q = model.posterior(params, x)
-        law = Categorical(to_host(recovered_log_probs(config, q)))
-        out["kl"][start:stop] = law.kl_uniform().sum(axis=-1)
-        for i in range(len(x)):
-            log_p, log_q = _log_joint(config, log_prob_of, x[i], law.log_probs[i], start + i, xp)
-            log_w = log_p - config.n_variables * math.log(config.n_categories) - log_q
-            at = start + i
-            out["discrete_elbo"][at] = log_p.mean() - out["kl"][at]
-            out["loglik"][at] = logsumexp(log_w) - math.log(m)
-            out["as_published"][at] = logsumexp(log_p) - math.log(m) - out["kl"][at]
-            out["ess"][at] = numpy.exp(2 * logsumexp(log_w) - logsumexp(2 * log_w))
+        law = Categorical(to_host(recovered_log_probs(config, model.posterior(params, x))))
+        kl = out["kl"][start:stop] = law.kl_uniform().sum(axis=-1)
+        weights, joint, total = LogSum(len(x)), LogSum(len(x)), 0.0
+        for log_p, log_q in decoder.blocks(x, law.log_probs, start):
+            total = total + log_p.sum(axis=-1)
+            joint.add(log_p)
+            weights.add(log_p + log_prior - log_q)
+        out["discrete_elbo"][start:stop] = total / m - kl
+        out["loglik"][start:stop] = weights.log_mean(m)
+        out["as_published"][start:stop] = joint.log_mean(m) - kl
+        out["ess"][start:stop] = weights.sum**2 / weights.sum_of_squares
         progress(stop, n)
     return out
 
 
-def _log_joint(config, log_prob_of, x, log_probs, row, xp):
-    """log p(x|b_s) and log P(b_s|x), each (m,) float64, for m codes drawn from P (N, K) for one image x (P,)."""
-    m, n, k = config.m, config.n_variables, config.n_categories
-    u = noise.uniform(noise.generator(config.seed, "codes", row), (m, n), "float32")
-    above = indicators(log_probs, u)
-    code = above.sum(axis=-1)
-    log_q = log_probs[numpy.arange(n), code].sum(axis=-1)
-    log_p = numpy.empty(m)
-    for s in range(0, m, ROWS):
-        part = xp.asarray(above[s : s + ROWS].reshape(-1, n * (k - 1)), dtype=config.dtype)
-        log_p[s : s + ROWS] = to_host(log_prob_of(x, part))
-    return log_p, log_q
+class LogSum:
+    """log sum_s e^{a_s} of n rows, block after block: sums of e^{a - top} and its square, top the largest so far."""
+
+    def __init__(self, n):
+        self.top, self.sum, self.sum_of_squares = numpy.full(n, -numpy.inf), numpy.zeros(n), numpy.zeros(n)
+
+    def add(self, a):
+        """Take in a block (n, S) of finite numbers."""
+        top = numpy.maximum(self.top, a.max(axis=-1))
+        old = numpy.exp(self.top - top)
+        e = numpy.exp(a - top[:, None])
+        self.sum = self.sum * old + e.sum(axis=-1)
+        self.sum_of_squares = self.sum_of_squares * old**2 + numpy.einsum("ns,ns->n", e, e)
+        self.top = top
+
+    def log_mean(self, m):
+        """log (1/m) sum_s e^{a_s}: (n,)."""
+        return self.top + numpy.log(self.sum / m)
 
 
-def indicators(log_probs, u):
-    """1[b > k], k = 1..K-1, of inverse-cdf samples b: (m, N, K-1) booleans from log P (N, K) and uniforms (m, N).
+class CodeDecoder:
+    """Codes drawn from images' recovered laws, and their log p(x|b) and log P(b|x): the scores' hot path."""
+
+    def __init__(self, config, model, params):
+        self.config, self.work = config, Buffers()
+        self.log_prob = model.code_decoder(params, self.work)
+        self.xp, _ = namespace(next(iter(params.values())))
+        self.like = self.xp.empty(0, dtype=config.dtype)
+
+    def blocks(self, x, log_probs, first):
+        """Pairs (log p(x|b_s), log P(b_s|x)), each (n, S) float64, S <= BLOCK, that make up the m codes of each image.
+
+        x (n, P), log_probs (n, N, K) on the host; `first` is the first image's row, by which its codes are drawn.
+        """
+        c, n = self.config, len(x)
+        laws = [self.xp.asarray(array) for array in (thresholds(log_probs), *differences(log_probs, c.dtype))]
+        rngs = [noise.generator(c.seed, "codes", first + i) for i in range(n)]
+        for s in range(0, c.m, BLOCK):
+            size = min(BLOCK, c.m - s)
+            out = self.xp.empty((2, n, size), dtype=c.dtype)
+            for i in range(n):
+                for at in range(0, size, ROWS):
+                    rows = min(ROWS, size - at)
+                    hidden = self.draw(rngs[i], rows, laws[0][i])
+                    out[0, i, at : at + rows] = self.log_prob(x[i], hidden)
+                    out[1, i, at : at + rows] = self.xp.matmul(laws[1][i], hidden)
+            log_p, log_q = to_host(out).astype("float64")
+            yield log_p, log_q + to_host(laws[2])[:, None]
+
+    def draw(self, rng, rows, cdf):
+        """The indicators (N (K-1) + 1, rows) of so many codes, u >= cdf_k, and a row of ones."""
+        xp, n, k = self.xp, *cdf.shape
+        u = xp.asarray(noise.uniform(rng, (rows, n), "float32"))
+        u = xp.ascontiguousarray(u.T)
+        hidden = self.work.empty("indicators", (n * k + 1, rows), self.like)
+        hidden[-1] = 1
+        above = hidden[:-1].reshape(n, k, rows)
+        xp.greater_equal(u[:, None, :], cdf[:, :, None], out=above)
+        return hidden
+
+
+def thresholds(log_probs):
+    """cdf_k, k = 1..K-1 (..., N, K-1) float32: the inverse-cdf sample b of u has 1[b > k] = 1[u >= cdf_k].
 
     Rounding may leave the last cdf values a little below 1; a category of probability 0 must not be drawn for it, so
     thresholds from the last possible category on are put out of reach.
     """
     probs = numpy.exp(log_probs)
-    cdf = numpy.cumsum(probs, axis=-1)[:, :-1].astype(u.dtype)
-    last = probs.shape[-1] - 1 - numpy.argmax(probs[:, ::-1] > 0, axis=-1)
-    cdf = numpy.where(numpy.arange(cdf.shape[-1]) >= last[:, None], 2, cdf)
-    return u[..., None] >= cdf
+    cdf = numpy.cumsum(probs, axis=-1)[..., :-1].astype("float32")
+    last = probs.shape[-1] - 1 - numpy.argmax(probs[..., ::-1] > 0, axis=-1)
+    return numpy.where(numpy.arange(cdf.shape[-1]) >= last[..., None], 2, cdf).astype("float32")
+
+
+def differences(log_probs, dtype):
+    """(d (n, N (K-1) + 1), start (n,)): log P(b) = start + d . (indicators, 1), from log P (n, N, K).
+
+    log P_b = log P_1 + sum_k 1[b > k] (log P_{k+1} - log P_k). A category below e^-50 is never drawn, as u is a
+    multiple of 2^-25, so its logarithm, -inf perhaps, may be any number that the sum passes by.
+    """
+    log_probs = numpy.maximum(log_probs, -50.0)
+    d = numpy.diff(log_probs, axis=-1).reshape(len(log_probs), -1)
+    d = numpy.concatenate([d, numpy.zeros((len(d), 1))], axis=-1)
+    return d.astype(dtype), log_probs[..., 0].sum(axis=-1)
 
 
 def summary(scores):
@@ -116,15 +176,12 @@ def training_elbo(config, model, params, images, floats, samples=10):
     """Table 4's metric on training images: the discretised ELBO with a few codes an image, mean and standard error."""
     xp, _ = namespace(next(iter(params.values())))
     values = numpy.empty(len(images))
-    few = dataclasses.replace(config, m=samples)
-    log_prob_of = model.code_decoder(params)
+    decoder = CodeDecoder(dataclasses.replace(config, m=samples), model, params)
     for start in range(0, len(images), 200):
         x = xp.asarray(floats(images[start : start + 200]))
         law = Categorical(to_host(recovered_log_probs(config, model.posterior(params, x))))
-        kl = law.kl_uniform().sum(axis=-1)
-        for i in range(len(x)):
-            log_p, _ = _log_joint(few, log_prob_of, x[i], law.log_probs[i], start + i, xp)
-            values[start + i] = log_p.mean() - kl[i]
+        ((log_p, _),) = decoder.blocks(x, law.log_probs, start)
+        values[start : start + len(x)] = log_p.mean(axis=-1) - law.kl_uniform().sum(axis=-1)
     se = float(values.std(ddof=1) / math.sqrt(len(values)))
     return {"images": len(values), "samples": samples, "discrete_elbo": {"mean": float(values.mean()), "se": se}}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import tracemalloc
 
 import numpy
 import pytest
@@ -108,8 +109,9 @@ def test_an_image_s_codes_do_not_depend_on_the_others():
 def test_blocks_do_not_change_the_scores(monkeypatch):
     tiny = Tiny("igr_i", m=50)
     whole = tiny.scores()
-    for rows in (7, 50, 1_000_000):
+    for rows, block in ((7, 4000), (50, 13), (3, 7), (1_000_000, 50)):
         monkeypatch.setattr(evaluate, "ROWS", rows)
+        monkeypatch.setattr(evaluate, "BLOCK", block)
         for name, value in tiny.scores().items():
             numpy.testing.assert_allclose(value, whole[name], rtol=1e-10)
 
@@ -144,6 +146,64 @@ def test_a_category_of_probability_zero_is_never_drawn():
         log_probs = numpy.log(probs)
     grid = numpy.concatenate([numpy.linspace(1e-7, 1 - 1e-7, 1001), [2.0**-25, 1 - 2.0**-24]]).astype("f4")
     u = numpy.stack([grid] * 3, axis=-1)
-    code = evaluate.indicators(log_probs, u).sum(axis=-1)
+    code = (u[..., None] >= evaluate.thresholds(log_probs)).sum(axis=-1)
     assert numpy.isfinite(log_probs[numpy.arange(3), code]).all()
     numpy.testing.assert_array_equal(code, Categorical(numpy.log(numpy.maximum(probs, 1e-300)), 1e-6).index(u))
+
+
+def test_log_probabilities_of_codes_from_their_indicators():
+    rng = numpy.random.default_rng(8)
+    probs = rng.dirichlet(0.1 * numpy.ones(5), (4, 3))
+    probs[0, 0] = 0.5, 0, 0, 0.5, 0
+    with numpy.errstate(divide="ignore"):
+        log_probs = numpy.log(probs)
+    u = noise.uniform(rng, (4, 200, 3), "float32")
+    above = u[..., None] >= evaluate.thresholds(log_probs)[:, None]
+    want = numpy.take_along_axis(log_probs[:, None], above.sum(axis=-1)[..., None], axis=-1)[..., 0].sum(axis=-1)
+    d, start = evaluate.differences(log_probs, "float64")
+    got = start[:, None] + numpy.einsum("nd,nsd->ns", d[:, :-1], above.reshape(4, 200, -1))
+    numpy.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+
+
+def test_log_sums_of_blocks():
+    rng = numpy.random.default_rng(9)
+    a = 40 * rng.standard_normal((5, 300)) + 1000 * rng.standard_normal((5, 1))
+    total = evaluate.LogSum(5)
+    for block in numpy.split(a, [1, 7, 250], axis=-1):
+        total.add(block)
+    numpy.testing.assert_allclose(total.log_mean(300), logsumexp(a) - math.log(300), rtol=1e-13)
+    want = numpy.exp(2 * logsumexp(a) - logsumexp(2 * a))
+    numpy.testing.assert_allclose(total.sum**2 / total.sum_of_squares, want, rtol=1e-10)
+
+
+@pytest.mark.parametrize("architecture", ["linear", "nonlinear"])
+def test_scores_in_float32_are_within_a_thousandth_of_a_nat(architecture):
+    """At full size, with logits as large as a trained decoder's, against the same codes scored in float64."""
+    config = plan.RunConfig(model="gs", architecture=architecture, m=200, temperature=0.5)
+    rng = noise.generator(4, "scores")
+    model = models.VAE(programs.family(config, {}), models.Bernoulli(), 784, architecture)
+    params = {name: (2.5 if "decoder" in name else 1.0) * p for name, p in model.init(rng, "float64").items()}
+    params["decoder.0.bias"] = params["decoder.0.bias"] - 4.0
+    images = (rng.random((4, 784)) < 0.2).astype(numpy.uint8)
+    got = {}
+    for dtype in ("float32", "float64"):
+        cast = {name: p.astype("float32").astype(dtype) for name, p in params.items()}
+        exact = model.posterior({k: p.astype("float32") for k, p in params.items()}, images.astype("float32"))
+        model.posterior = lambda params, x, exact=exact: exact
+        got[dtype] = evaluate.scores(
+            dataclasses.replace(config, dtype=dtype), model, cast, images, lambda rows, dtype=dtype: rows.astype(dtype)
+        )
+    for name in ("discrete_elbo", "loglik", "as_published"):
+        assert numpy.abs(got["float32"][name] - got["float64"][name]).max() < 1e-3, name
+
+
+def test_scoring_needs_memory_for_a_block_not_for_all_codes():
+    tiny = Tiny("gs", m=20_000)
+    peaks = []
+    for m in (20_000, 200_000):
+        tiny.config = dataclasses.replace(tiny.config, m=m)
+        tracemalloc.start()
+        tiny.scores()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0], peaks

@@ -138,6 +138,7 @@ def test_scoring_of_codes_is_the_plain_decoder(likelihood, architecture, dtype, 
         code = rng.integers(0, 4, (30, 5))
         z = numpy.eye(4, dtype=dtype)[code]
         above = (code[..., None] > numpy.arange(3)).astype(dtype).reshape(30, -1)
+        above = numpy.concatenate([above.T, numpy.ones((1, 30), dtype)])
         got = vae.code_decoder(params)(x, above)
         exact = {k: p.astype("f8") for k, p in params.items()}
         want = likelihood.log_prob(x.astype("f8"), vae.decode(exact, z.astype("f8")))

@@ -68,29 +68,35 @@ class Bernoulli:
         xp.add(t, 0.5, out=t)  # sigmoid(l)
         return total, xp.subtract(x, t, out=t)
 
-    def log_prob_of_hidden(self, x, hidden, weight, bias):
-        """log p(x | l), l = hidden W + b, for many hidden rows (m, H) of one image x (P,): (m,). Scoring's hot path.
+    def scorer(self, weight, bias, work):
+        """A function (x (P,), hidden (H + 1, m)) -> log p(x | l) (m,), l = hidden W + b: many codes of one image.
 
-        sum_p x l = hidden (W x) + b x costs one column, and so does sum_p l/2; what is left of softplus is
-        |l|/2 + log 2 - log(1 + tanh(|l|/2)) = |l|/2 + log(1 + e^-|l|), computed in place on (P, m) arrays, pixels
-        first, where sums run fast. The logarithm is taken of products of up to 16 factors in [1, 2].
+        Codes are last, and the last row of `hidden` is ones: the bias is one more row of the weights (H + 1, P).
+        sum_p (x - 1/2) l costs one column; what is left of softplus is |l|/2 + log(1 + e^-|l|), computed in place on
+        (P, m) arrays as in `log_prob_and_grad`.
         """
-        xp, _ = namespace(hidden, weight)
-        half = 0.5 * weight
-        work = xp.matmul(half.T, hidden.T)
-        xp.add(work, (0.5 * bias)[:, None], out=work)  # l/2
-        linear = xp.matmul(hidden, xp.matmul(weight, x - 0.5)) + xp.sum(bias * (x - 0.5))  # sum_p x l - l/2
-        xp.abs(work, out=work)
-        linear = linear - xp.sum(work, axis=0)
-        xp.tanh(work, out=work)
-        xp.add(work, 1, out=work)
-        rows = work.shape[0]
-        for _ in range(4):
-            if rows % 2 or rows < 4:
-                break
-            rows //= 2
-            xp.multiply(work[:rows], work[rows : 2 * rows], out=work[:rows])
-        return linear + xp.sum(xp.log(work[:rows]), axis=0) - x.shape[-1] * LOG_2
+        xp, _ = namespace(weight)
+        half = xp.concatenate([0.5 * weight, 0.5 * bias[None, :]], axis=0)
+
+        def log_prob(x, hidden):
+            terms = work.empty("terms", (weight.shape[1], hidden.shape[1]), hidden)
+            ones = work.ones(x.shape, hidden)
+            linear = xp.matmul(xp.matmul(half, 2 * x - 1), hidden)
+            xp.matmul(half.T, hidden, out=terms)  # l/2
+            xp.abs(terms, out=terms)
+            linear = linear - xp.matmul(ones, terms)
+            xp.tanh(terms, out=terms)
+            xp.add(terms, 1, out=terms)
+            rows = terms.shape[0]
+            for _ in range(4):
+                if rows % 2 or rows < 4:
+                    break
+                rows //= 2
+                xp.multiply(terms[:rows], terms[rows : 2 * rows], out=terms[:rows])
+            xp.log(terms[:rows], out=terms[:rows])
+            return linear + xp.matmul(ones[:rows], terms[:rows]) - x.shape[0] * LOG_2
+
+        return log_prob
 
     def mean(self, logits):
         """E[x | logits]: (..., P)."""
@@ -119,10 +125,15 @@ class Gaussian:
         v_bar = (r * r - 1) / v * sigmoid(e_s) * _elu_grad(a_s)
         return log_p, xp.concatenate([m_bar, v_bar], axis=-1)
 
-    def log_prob_of_hidden(self, x, hidden, weight, bias):
-        """log p(x | hidden W + b) for many hidden rows (m, H) of one image x (P,): (m,)."""
-        xp, _ = namespace(hidden, weight)
-        return self.log_prob(x, xp.matmul(hidden, weight) + bias)
+    def scorer(self, weight, bias, work):
+        """A function (x (P,), hidden (H + 1, m)) -> log p(x | hidden W + b) (m,), the last row of `hidden` ones."""
+        xp, _ = namespace(weight)
+        both = xp.concatenate([weight, bias[None, :]], axis=0)
+
+        def log_prob(x, hidden):
+            return self.log_prob(x, xp.matmul(hidden.T, both))
+
+        return log_prob
 
     def mean(self, outputs):
         """E[x | outputs]: (..., P), never below GAUSSIAN_MEAN_FLOOR."""

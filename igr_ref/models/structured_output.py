@@ -11,6 +11,7 @@ import math
 
 from ..backend import namespace
 from ..numerics import logsumexp, softmax
+from .buffers import Buffers
 from .losses import Bernoulli
 from .mlp import MLP, named, part
 
@@ -103,7 +104,7 @@ class StructuredOutput:
         o = self.first.run(first, x_upper)[0]
         # all images share the thresholds: IGR-Planar's take an inversion
         cuts = self.unit.threshold(first, o), self.unit.threshold(second, o)
-        weight, bias = params["decoder.0.weight"], params["decoder.0.bias"]
+        score = self.likelihood.scorer(params["decoder.0.weight"], params["decoder.0.bias"], Buffers())
         bounds = []
         for image in range(x_upper.shape[0]):
             parts = []
@@ -111,7 +112,8 @@ class StructuredOutput:
                 eps = draw(image, start, min(start + ROWS, m))
                 h = _signs(self.unit.point(o[image], eps[:, 0]) > cuts[0], o)
                 h = _signs(self.unit.point(self.second.run(second, h)[0], eps[:, 1]) > cuts[1], o)
-                parts.append(logsumexp(self.likelihood.log_prob_of_hidden(x_lower[image], h, weight, bias)))
+                h = xp.concatenate([h.T, xp.ones_like(h[:, 0])[None, :]], axis=0)
+                parts.append(logsumexp(score(x_lower[image], h)))
             bounds.append(logsumexp(xp.stack(parts)))
         return xp.stack(bounds) - math.log(m)
 

@@ -16,6 +16,7 @@ from ..backend import namespace
 from ..distributions import IGR, GumbelSoftmax
 from ..estimators.relax import bounded_parameters
 from ..transforms import Chain, PlanarFlow, SoftmaxPlusPlus, StickBreaking
+from .buffers import Buffers
 from .mlp import MLP, named, part
 
 
@@ -210,22 +211,32 @@ class VAE:
         """Decoder outputs (..., B, P or 2P) of codes z (..., B, N, K)."""
         return self.decoder.run(part(params, "decoder"), z.reshape(*z.shape[:-2], -1))[0]
 
-    def code_decoder(self, params):
-        """A function (x (P,), indicators (m, N (K-1))) -> log p(x|b) (m,), for m codes b of one image.
+    def code_decoder(self, params, work=None):
+        """A function (x (P,), indicators (N (K-1) + 1, m)) -> log p(x|b) (m,), for m codes b of one image.
 
-        A code is given by its indicators 1[b_n > k], k = 1..K-1, as inverse-cdf sampling makes them (u >= cdf_k). With
-        the decoder's first weights differenced over k, z W = W_1 + sum_k 1[b > k] (W_{k+1} - W_k): no one-hots.
+        A code is given by its indicators 1[b_n > k], k = 1..K-1, as inverse-cdf sampling makes them (u >= cdf_k), codes
+        last, and then a row of ones. With the decoder's first weights differenced over k,
+        z W = W_1 + sum_k 1[b > k] (W_{k+1} - W_k): no one-hots. A bias is the weights of a row of ones.
         """
-        decoder = part(params, "decoder")
+        work = Buffers() if work is None else work
+        decoder, last = part(params, "decoder"), len(self.decoder.widths) - 2
+        xp, _ = namespace(decoder["0.weight"])
         weight = decoder["0.weight"].reshape(self.family.n, self.family.k, -1)
         decoder["0.bias"] = decoder["0.bias"] + weight[:, 0].sum(axis=0)
         decoder["0.weight"] = (weight[:, 1:] - weight[:, :-1]).reshape(-1, weight.shape[-1])
-        last = len(self.decoder.widths) - 2
-        weight, bias = decoder[f"{last}.weight"], decoder[f"{last}.bias"]
+        layers = [
+            xp.concatenate([decoder[f"{i}.weight"], decoder[f"{i}.bias"][None, :]], axis=0).T for i in range(last)
+        ]
+        score = self.likelihood.scorer(decoder[f"{last}.weight"], decoder[f"{last}.bias"], work.part("pixels"))
 
-        def log_prob(x, indicators):
-            hidden = self.decoder.hidden(decoder, indicators)
-            return self.likelihood.log_prob_of_hidden(x, hidden, weight, bias)
+        def log_prob(x, hidden):
+            for i, weight in enumerate(layers):
+                out = work.empty(f"{i}", (len(weight) + 1, hidden.shape[1]), hidden)
+                out[-1] = 1
+                xp.matmul(weight, hidden, out=out[:-1])
+                xp.maximum(out, work.zeros(out.shape, out), out=out)  # ReLU
+                hidden = out
+            return score(x, hidden)
 
         return log_prob
 
