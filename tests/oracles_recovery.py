@@ -13,6 +13,8 @@ import mpmath
 import numpy
 from scipy import integrate, special
 
+from igr_ref.backend import namespace
+
 # ---- Prop. 2 -----------------------------------------------------------------------------------------------------
 
 
@@ -21,6 +23,15 @@ def log_integrand(mu, sigma, k, t):
     a = (numpy.asarray(t)[..., None] - mu) / sigma
     others = numpy.sum(numpy.delete(special.log_ndtr(a), k, axis=-1), axis=-1)
     return -0.5 * a[..., k] ** 2 - 0.5 * numpy.log(2 * numpy.pi) - numpy.log(sigma[k]) + others
+
+
+def prop2_at_points(mu, sigma, t, weight):
+    """P_k, k < K (..., K-1), with given points and weights (..., T), in logarithms; also under autograd."""
+    xp, functions = namespace(mu, sigma)
+    a = (t[..., None, :] - mu[..., None]) / sigma[..., None]
+    log_Phi = functions.log_ndtr(a)
+    log_phi = -0.5 * a**2 - 0.5 * numpy.log(2 * numpy.pi) - xp.log(sigma)[..., None]
+    return xp.sum(xp.exp(log_phi + xp.sum(log_Phi, axis=-2, keepdims=True) - log_Phi) * weight[..., None, :], axis=-1)
 
 
 def _support(f, far, drop):

@@ -10,10 +10,12 @@ import pytest
 from autograd import numpy as anp
 from scipy import special
 
-from igr_ref.recovery import _rare, gaussian_argmax
+from igr_ref.numerics import log_ndtr
+from igr_ref.recovery import _grid, _normal, _rare, gaussian_argmax
 
 from . import gradcheck, ledger
 from . import oracles_recovery as oracle
+from .strict_array import same_bits, strict
 
 EQUATION = "eq. 21"
 GRADIENT = "eq. 21, gradient"
@@ -214,7 +216,7 @@ def test_eq_29_without_one_over_sigma_does_not_sum_to_one():
     sigma = numpy.array([0.5, 2.0, 1.3])
     for mu in (numpy.zeros(3), numpy.array([0.3, -0.4, 0.8])):
         t, weight, _ = gaussian_argmax.grid(mu, sigma)
-        head = gaussian_argmax.integrate(mu, sigma, t, weight)
+        head = oracle.prop2_at_points(mu, sigma, t, weight)
         last = numpy.prod(special.ndtr(-mu / sigma))
         assert abs(head.sum() + last - 1) < 1e-12
         assert (sigma * head).sum() + last > 1.19  # eq. 29 as printed
@@ -224,7 +226,7 @@ def test_nothing_is_renormalised():
     """With too few nodes the sum is off, which is an error and not corrected."""
     mu, sigma = numpy.array([0.3, -0.4, 0.8]), numpy.array([0.5, 2.0, 1.3])
     with pytest.raises(ArithmeticError, match="sum to 1 only within"):
-        gaussian_argmax.log_probs(mu, sigma, nodes=4)
+        gaussian_argmax.log_probs(mu, sigma, rule=_grid.Rule(nodes=4))
 
 
 def test_no_nan_at_the_ends():
@@ -267,7 +269,7 @@ def test_leading_axes_and_chunks(lead, monkeypatch):
     whole = [gaussian_argmax.log_probs(mu, sigma), *gaussian_argmax.vjp(mu, sigma, p_bar)]
     whole += gaussian_argmax.jacobian(mu, sigma)
     assert [a.shape for a in whole] == [(*lead, 5), (*lead, 4), (*lead, 4), (*lead, 5, 4), (*lead, 5, 4)]
-    monkeypatch.setattr(gaussian_argmax, "CHUNK", 1)  # one law at a time, each on a grid of its own length
+    monkeypatch.setattr(_grid, "CHUNK", 1)  # one law at a time, each on a grid of its own length
     single = [gaussian_argmax.log_probs(mu, sigma), *gaussian_argmax.vjp(mu, sigma, p_bar)]
     single += gaussian_argmax.jacobian(mu, sigma)
     for a, b in zip(whole, single, strict=True):
@@ -299,7 +301,7 @@ def test_grid():
     """Points lie in their panels; weights and edges are as documented; monomials times a factor are integrated."""
     rng = numpy.random.default_rng(13)
     mu, sigma = wild(rng, (5, 3, 6))
-    t, weight, edges = gaussian_argmax.grid(mu, sigma, nodes=10)
+    t, weight, edges = gaussian_argmax.grid(mu, sigma, rule=_grid.Rule(nodes=10))
     panels = edges.shape[-1] - 1
     assert t.shape == weight.shape == (5, 3, 10 * panels) and edges.shape == (5, 3, panels + 1)
     assert numpy.all(numpy.diff(edges) >= 0) and numpy.all(edges[..., 0] >= 0) and numpy.all(weight >= 0)
@@ -308,7 +310,7 @@ def test_grid():
     numpy.testing.assert_allclose(
         weight.reshape(5, 3, panels, 10).sum(-1), numpy.diff(edges), rtol=1e-12, atol=1e-12 * edges.max()
     )
-    one_by_one = gaussian_argmax.grid(mu[1, 2], sigma[1, 2], nodes=10)[2]
+    one_by_one = gaussian_argmax.grid(mu[1, 2], sigma[1, 2], rule=_grid.Rule(nodes=10))[2]
     numpy.testing.assert_allclose(edges[1, 2, : len(one_by_one)], one_by_one, rtol=1e-13)
     assert numpy.all(edges[1, 2, len(one_by_one) :] == edges[1, 2, -1])
 
@@ -344,17 +346,19 @@ def test_vjp_against_autograd():
         lead = [(), (2,)][i % 2]
         mu, sigma = mu + 0.1 * rng.standard_normal((*lead, len(mu))), numpy.broadcast_to(sigma, (*lead, len(sigma)))
         p_bar = rng.standard_normal((*lead, mu.shape[-1] + 1))
-        t, weight, _ = gaussian_argmax.grid(mu, sigma)
+        t, weight, _ = gaussian_argmax.grid(
+            mu, sigma, rule=_grid.Rule(nodes=24)
+        )  # finer than ours: differentiating costs it digits
 
         def value(m, s, p_bar=p_bar, t=t, weight=weight):
-            head = gaussian_argmax.integrate(m, s, t, weight)
-            last = anp.exp(anp.sum(gaussian_argmax.log_ndtr(-m / s), axis=-1))
+            head = oracle.prop2_at_points(m, s, t, weight)
+            last = anp.exp(anp.sum(log_ndtr(-m / s), axis=-1))
             return anp.sum(p_bar[..., :-1] * head) + anp.sum(p_bar[..., -1] * last)
 
         want = gradcheck.autograd_vjp(value, mu, sigma)
         got = gaussian_argmax.vjp(mu, sigma, p_bar)
         for a, b in zip(got, want, strict=True):
-            # scale: autograd keeps the rule's own error, about 1e-12, however small the gradient is
+            # scale: autograd keeps the rule's own error, however small the gradient is
             gradcheck.check(a, b, equation=GRADIENT, function=f"{MODULE}.vjp", oracle="autograd", scale=0.1)
 
 
@@ -380,3 +384,20 @@ def test_jacobian_knows_that_scaling_changes_nothing():
         worst = max(worst, numpy.max(numpy.abs(by_mu @ mu + by_sigma @ sigma)))
     ledger.record(GRADIENT, f"{MODULE}.jacobian", "invariance under scaling", worst, "absolute", 200)
     assert worst <= 1e-10
+
+
+# ---- phi and Phi ----------------------------------------------------------------------------------------------------
+
+
+def test_fast_Phi_against_mpmath_and_scipy():
+    """-8.5 to far beyond the end of the polynomial's range, both zeros included."""
+    a = numpy.concatenate([numpy.linspace(-_normal.END, 12, 400), [0.0, -0.0, 40.0, 1e3, 1e100]])
+    phi, Phi = _normal.phi_and_Phi(a)
+    with mpmath.workdps(40):
+        error = max(float(abs(mpmath.mpf(float(p)) / mpmath.ncdf(x) - 1)) for p, x in zip(Phi, a, strict=True))
+    ledger.record("Phi", "recovery._normal.phi_and_Phi", "mpmath, 40 digits", error, "relative", a.size)
+    assert error < 1e-14
+    numpy.testing.assert_allclose(phi, numpy.exp(-0.5 * a**2) / numpy.sqrt(2 * numpy.pi), rtol=1e-15)
+    dense = numpy.linspace(-_normal.END, 9, 200_001)
+    assert numpy.max(numpy.abs(_normal.phi_and_Phi(dense)[1] / special.ndtr(dense) - 1)) < 3e-14  # scipy's rounding
+    same_bits(_normal.phi_and_Phi(strict(a[:-1])), _normal.phi_and_Phi(a[:-1]))

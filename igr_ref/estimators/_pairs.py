@@ -3,6 +3,7 @@
 Gumbel-Softmax  y = zeta = log theta + G, K coordinates, b = its argmax;  z = softmax(y/lambda).
 IGR-I           y = mu + sigma eps, K-1 coordinates, b = h(y);            z = softmax++(y/lambda), the softmax of
                 (y/lambda, log delta).
+`codes` are the law, the score of b and the KL's gradient (`score_function.DrawnCodes`).
 A pair says how its coordinates become logits, and takes cotangents from logits to parameters and tangents back.
 """
 
@@ -16,7 +17,7 @@ from ..backend import namespace
 from ..distributions import GumbelSoftmax, gaussian
 from ..numerics import log_softmax, log_softmax_vjp
 from ..recovery import conditional
-from .score_function import is_igr_i
+from .score_function import drawn_codes, is_igr_i
 
 
 @dataclass(frozen=True)
@@ -31,22 +32,23 @@ class PairedNoise:
     uniforms: Any = None
 
 
-def paired(q, noise):
-    """The pair of q; TypeError unless q is GumbelSoftmax or IGR-I."""
+def paired(q, noise, p=None):
+    """The pair of q; TypeError unless q is GumbelSoftmax or IGR-I. p: the estimator's, for the KL's gradient."""
     if not isinstance(noise, PairedNoise):
         raise TypeError(f"noise must be PairedNoise(path, uniforms), got {type(noise).__name__}")
     if isinstance(q, GumbelSoftmax):
-        return GumbelPair(q, noise)
+        return GumbelPair(q, noise, p)
     if is_igr_i(q):
-        return GaussianPair(q, noise)
+        return GaussianPair(q, noise, p)
     raise TypeError(f"b | q and y | b are known for GumbelSoftmax and IGR-I (softmax++), got {type(q).__name__}")
 
 
 class GumbelPair:
     """o = log_alpha."""
 
-    def __init__(self, q, noise):
+    def __init__(self, q, noise, p=None):
         self.b = q.discretize(noise.path)
+        self.codes = drawn_codes(q, self.b, p)
         self.log_theta = log_softmax(q.log_alpha)
         self.y = self.log_theta + noise.path
         if noise.uniforms is None:
@@ -84,15 +86,15 @@ class GumbelPair:
 class GaussianPair:
     """o = (mu, log_sigma)."""
 
-    def __init__(self, q, noise):
+    def __init__(self, q, noise, p=None):
         xp, _ = namespace(q.mu)
         self.q, self.path, self.sigma = q, noise.path, xp.exp(q.log_sigma)
         self.b = q.discretize(noise.path)
         self.y = gaussian.sample(q.mu, q.log_sigma, noise.path)
-        if noise.uniforms is None:
-            self.y_given, self.saved = self.y, conditional.coupled(q.mu, self.sigma, self.b, self.y)
-        else:
-            self.y_given, self.saved = conditional.sample(q.mu, self.sigma, self.b, noise.uniforms)
+        sample = {"y": self.y} if noise.uniforms is None else {"v": noise.uniforms}
+        self.codes = drawn_codes(q, self.b, p, **sample)
+        y_given, self.saved = self.codes.given
+        self.y_given = self.y if noise.uniforms is None else y_given
 
     def logits(self, scaled):
         return self._with_last(scaled, math.log(self.q.transform.delta))

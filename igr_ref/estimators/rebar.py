@@ -20,7 +20,7 @@ from ..backend import namespace
 from ._pairs import PairedNoise, paired
 from .base import Estimate, add_grads
 from .control_variates import NETWORK, evaluate, parameter_gradients
-from .score_function import kl_term, log_probs, score
+from .score_function import kl_term
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,15 @@ def rebar(q, noise: PairedNoise, f, p=None, *, params):
 def controlled(q, noise, f, p, params):
     """The estimator for any control variate of `control_variates`."""
     check_params(q, params)
-    pair = paired(q, noise)
+    pair = paired(q, noise, p)
     free = evaluate(params, pair, pair.y, f)
     given = evaluate(params, pair, pair.y_given, f)
     value, _ = f(pair.b)
-    log_p = log_probs(q)
-    s = {name: x.astype(value.dtype) for name, x in score(q, pair.b, log_p).items()}
+    s = {name: x.astype(value.dtype) for name, x in pair.codes.score.items()}
     residual = (value - given.value)[..., None, None]
     path, path_given = pair.pullback(free.y_bar), pair.pullback_given(given.y_bar)
     g = {name: residual * s[name] + (path[name] - path_given[name]) for name in s}
-    kl, kl_grads = kl_term(q, p, value, log_p)
+    kl, kl_grads = kl_term(q, p, value, pair.codes.log_p, pair.codes.kl_grads)
     return ControlledEstimate(value, kl, add_grads(g, kl_grads), Control(params, pair, g, s, free, given))
 
 

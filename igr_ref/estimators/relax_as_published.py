@@ -17,7 +17,7 @@ from ._pairs import GaussianPair, GumbelPair
 from .base import Estimate, add_grads
 from .control_variates import _temperature, evaluate, parameter_gradients
 from .rebar import Control, ControlledEstimate, _count, _square_sum, check_params
-from .score_function import kl_term, log_probs, score
+from .score_function import drawn_codes, kl_term
 
 
 class _IndependentPair(GaussianPair):
@@ -47,12 +47,12 @@ def relax_igr_as_published_invalid(q, noise, f, p=None, *, params):
     pair = _IndependentPair(q, noise)
     free = evaluate(params, pair, pair.y, f)
     value, _ = f(pair.b)
-    log_p = log_probs(q)
-    s = {name: x.astype(value.dtype) for name, x in score(q, pair.b, log_p).items()}
+    codes = drawn_codes(q, pair.b, p)
+    s = {name: x.astype(value.dtype) for name, x in codes.score.items()}
     residual = (value - free.value)[..., None, None]
     path = pair.pullback(free.y_bar)
     g = {name: residual * s[name] + path[name] + s[name] for name in s}
-    kl, kl_grads = kl_term(q, p, value, log_p)
+    kl, kl_grads = kl_term(q, p, value, codes.log_p, codes.kl_grads)
     wrong_sign = {name: -bar for name, bar in kl_grads.items()}
     return ControlledEstimate(value, -kl, add_grads(g, wrong_sign), Control(params, pair, g, s, free, None))
 
@@ -76,8 +76,7 @@ def relax_gumbel_as_published_invalid(q, noise, f, p=None, *, params, batch_axis
     given = evaluate(params, pair, pair.y_given, f)
     value, _ = f(pair.b)
     xp, _ = namespace(value)
-    log_p = log_probs(q)
-    s = {"log_alpha": score(q, pair.b, log_p)["log_alpha"].astype(value.dtype)}
+    s = {"log_alpha": pair.codes.score["log_alpha"].astype(value.dtype)}
     shared = xp.mean(value - given.value, axis=batch_axis, keepdims=True)
     batch = value.shape[batch_axis]
     path = pair.pullback(free.y_bar)["log_alpha"] - pair.pullback_given(given.y_bar)["log_alpha"]
@@ -85,5 +84,5 @@ def relax_gumbel_as_published_invalid(q, noise, f, p=None, *, params, batch_axis
         # the logits hold log alpha itself too, with logits_bar = lambda y_bar
         path = path + _temperature(params, pair.y) * (free.y_bar - given.y_bar)
     g = {"log_alpha": batch * (shared[..., None, None] + 1) * s["log_alpha"] + path}
-    kl, kl_grads = kl_term(q, p, value, log_p)
+    kl, kl_grads = kl_term(q, p, value, pair.codes.log_p)
     return Estimate(value, kl, add_grads(g, kl_grads))

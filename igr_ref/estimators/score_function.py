@@ -12,11 +12,15 @@ Laws are computed in float64 from parameters of any dtype; gradients come back i
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 from ..backend import namespace
 from ..distributions import IGR, GumbelSoftmax
 from ..numerics import log_softmax
 from ..recovery import gaussian_argmax
+from ..recovery._grid import FINE, rule_for
+from ..recovery.drawn import drawn
 from ..transforms import SoftmaxPlusPlus
 from .base import Estimate, add_grads, over_variables
 
@@ -32,12 +36,12 @@ def score_function(q, noise, f, p=None, baseline="leave_one_out", sample_axis=0)
     baseline     "leave_one_out" (S >= 2 samples) or "none".
     sample_axis  the axis of f's value (S, ...) along which the S samples lie.
     """
-    log_p = log_probs(q)
     b = q.discretize(noise)
+    codes = drawn_codes(q, b, p)
     value, _ = f(b)
     weight = _centred(value, baseline, sample_axis)[..., None, None]
-    grads = {name: (weight * s).astype(q.params[name].dtype) for name, s in score(q, b, log_p).items()}
-    kl, kl_grads = kl_term(q, p, value, log_p)
+    grads = {name: (weight * s).astype(q.params[name].dtype) for name, s in codes.score.items()}
+    kl, kl_grads = kl_term(q, p, value, codes.log_p, codes.kl_grads)
     return Estimate(value, kl, add_grads(grads, kl_grads))
 
 
@@ -61,17 +65,17 @@ def is_igr_i(q):
     return isinstance(q, IGR) and isinstance(q.transform, SoftmaxPlusPlus)
 
 
-def log_probs(q):
-    """log P (..., N, K) of the codes that q.discretize draws, in float64."""
+def log_probs(q, accuracy="relative", rule=FINE):
+    """log P (..., N, K) of the codes that q.discretize draws, in float64; accuracy: see `gaussian_argmax.log_probs`."""
     if isinstance(q, GumbelSoftmax):
         xp, _ = namespace(q.log_alpha)
         return log_softmax(q.log_alpha.astype(xp.float64))
     if is_igr_i(q):
-        return gaussian_argmax.log_probs(*_mu_sigma(q))
-    raise TypeError(f"the exact discrete law is known for GumbelSoftmax and IGR-I, got {type(q).__name__}{_of(q)}")
+        return gaussian_argmax.log_probs(*_mu_sigma(q), rule, accuracy)
+    raise _no_law(q)
 
 
-def log_probs_pullback(q, log_p, bar):
+def log_probs_pullback(q, log_p, bar, rule=FINE):
     """Gradients by q's parameters, in float64, of a cotangent (..., N, K) on log_probs(q) = log_p."""
     xp, _ = namespace(log_p)
     if isinstance(q, GumbelSoftmax):
@@ -84,49 +88,91 @@ def log_probs_pullback(q, log_p, bar):
         all_bar = xp.sum(bar, axis=-1, keepdims=True)
         return {"log_alpha": bar * others_prob - prob * xp.where(top, others_bar, all_bar - bar)}
     mu, sigma = _mu_sigma(q)
-    # dlog P = dP/P; where bar is 0, so is the term, also if P has underflowed
-    p_bar = xp.where(bar == 0, 0, bar * xp.exp(-xp.where(bar == 0, 0, log_p)))
-    mu_bar, sigma_bar = gaussian_argmax.vjp(mu, sigma, p_bar)
+    mu_bar, sigma_bar = gaussian_argmax.vjp(mu, sigma, _over_p(bar, log_p), rule)
     return {"mu": mu_bar, "log_sigma": sigma_bar * sigma}
+
+
+def _over_p(bar, log_p):
+    """The cotangent on P of one on log P, bar/P; where bar is 0, so is this, also if P has underflowed."""
+    xp, _ = namespace(bar)
+    return xp.where(bar == 0, 0, bar * xp.exp(-xp.where(bar == 0, 0, log_p)))
 
 
 def score(q, b, log_p):
     """s = dlog P(b)/dparameter of one-hot codes b (..., N, K), in float64; b's leading axes broadcast against q's.
 
-    Gumbel-Softmax: to relative precision for codes of any probability. IGR-I: J is right to 1e-13 in absolute terms,
-    and s to 1e-13 / P_b, which is the same thing once a code is weighed by how often it is drawn.
+    To relative precision for codes of any probability. log_p = log_probs(q) is used for the Gumbel-Softmax only.
     """
-    b = b.astype(log_p.dtype)
     if isinstance(q, GumbelSoftmax):
-        return log_probs_pullback(q, log_p, b)
-    # one Jacobian a law, whose row b is taken for each sample
-    xp, _ = namespace(log_p)
+        return log_probs_pullback(q, log_p, b.astype(log_p.dtype))
     mu, sigma = _mu_sigma(q)
-    by_mu, by_sigma = gaussian_argmax.jacobian(mu, sigma)
-    inverse_p = xp.exp(-xp.sum(xp.where(b > 0, log_p, 0), axis=-1, keepdims=True))
-    row = b[..., None, :]
-    by_mu, by_sigma = xp.matmul(row, by_mu)[..., 0, :], xp.matmul(row, by_sigma)[..., 0, :]
-    return {"mu": inverse_p * by_mu, "log_sigma": inverse_p * by_sigma * sigma}
+    by_mu, by_sigma = drawn(mu, sigma, b).score
+    return {"mu": by_mu, "log_sigma": by_sigma * sigma}
+
+
+@dataclass(frozen=True)
+class DrawnCodes:
+    """log_p (..., N, K); score, kl_grads (None without a KL term): dicts by parameter; float64.
+
+    given: (y, saved) of the sample given b, if it was asked for (`recovery.conditional`; IGR only)."""
+
+    log_p: Any
+    score: dict
+    kl_grads: dict | None
+    given: Any = None
+
+
+def drawn_codes(q, b, p=None, **sample):
+    """DrawnCodes for codes b: for IGR-I everything from one pass over its panels, log_p to absolute accuracy.
+
+    sample: v=uniforms or y=the sample, of the sample given b (`recovery.drawn`).
+    """
+    if isinstance(q, GumbelSoftmax):
+        log_p = log_probs(q)
+        return DrawnCodes(log_p, score(q, b, log_p), kl_uniform(q, log_p)[1] if p == UNIFORM else None)
+    if not is_igr_i(q):
+        raise _no_law(q)
+    mu, sigma = _mu_sigma(q)
+    cotangent = (lambda log_p: _over_p(uniform_term(log_p), log_p)) if p == UNIFORM else None
+    found = drawn(mu, sigma, b, cotangent=cotangent, dtype=q.mu.dtype, rule=rule_for(q.mu), **sample)
+    bars = None if found.bars is None else {"mu": found.bars[0], "log_sigma": found.bars[1] * sigma}
+    by_mu, by_sigma = found.score
+    given = None if found.saved is None else (found.y, found.saved)
+    return DrawnCodes(found.log_p, {"mu": by_mu, "log_sigma": by_sigma * sigma}, bars, given)
+
+
+def uniform_term(log_p):
+    """P log(K P) (..., K), with 0 log 0 = 0: the terms of the KL, and a cotangent on log P for its gradient.
+
+    The derivative by log P is P log(K P) + P, and the second term has no effect, as the probabilities sum to 1.
+    """
+    xp, _ = namespace(log_p)
+    prob = xp.exp(log_p)
+    return prob * (xp.where(prob > 0, log_p, 0) + math.log(log_p.shape[-1]))
 
 
 def kl_uniform(q, log_p):
     """(KL(P || uniform) (..., N), its gradients by q's parameters), from log_p = log_probs(q), in float64."""
     xp, _ = namespace(log_p)
-    # P log(K P), with 0 log 0 = 0. Its derivative by log P is P log(K P) + P, and the second term has no effect
-    # because the probabilities sum to 1.
-    prob = xp.exp(log_p)
-    term = prob * (xp.where(prob > 0, log_p, 0) + math.log(log_p.shape[-1]))
+    term = uniform_term(log_p)
     return xp.sum(term, axis=-1), log_probs_pullback(q, log_p, term)
 
 
-def kl_term(q, p, value, log_p=None):
-    """(kl, grads) for an estimator's argument p, in the dtype of the parameters: zeros and {} if p is None."""
+def kl_term(q, p, value, log_p=None, grads=None):
+    """(kl, grads) for an estimator's argument p, in the dtype of the parameters: zeros and {} if p is None.
+
+    grads: the KL's gradients, if they are at hand.
+    """
     xp, _ = namespace(value)
     if p is None:
         return xp.zeros_like(value), {}
     if not (isinstance(p, str) and p == UNIFORM):
         raise ValueError(f"p must be None or 'uniform' (the exact KL of the discrete law), got {p!r}")
-    kl, grads = kl_uniform(q, log_probs(q) if log_p is None else log_p)
+    log_p = log_probs(q) if log_p is None else log_p
+    if grads is None:
+        kl, grads = kl_uniform(q, log_p)
+    else:
+        kl = xp.sum(uniform_term(log_p), axis=-1)
     grads = {name: bar.astype(q.params[name].dtype) for name, bar in grads.items()}
     return over_variables(kl).astype(value.dtype), grads
 
@@ -136,5 +182,6 @@ def _mu_sigma(q):
     return q.mu.astype(xp.float64), xp.exp(q.log_sigma.astype(xp.float64))
 
 
-def _of(q):
-    return f" with {type(q.transform).__name__}" if isinstance(q, IGR) else ""
+def _no_law(q):
+    of = f" with {type(q.transform).__name__}" if isinstance(q, IGR) else ""
+    return TypeError(f"the exact discrete law is known for GumbelSoftmax and IGR-I, got {type(q).__name__}{of}")

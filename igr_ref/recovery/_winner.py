@@ -47,6 +47,17 @@ def maxima(mu, sigma, law, k, v=None, m=None):
     return m, dm
 
 
+def scores(mu, sigma, k):
+    """dlog P_k (R, 2n), by mu and then by sigma, for k (R,) < n: to relative precision, however small P_k is."""
+    xp, _ = namespace(mu)
+    size, out = max(1, _panels.CHUNK // (50 * mu.shape[-1])), [xp.zeros((0, 2 * mu.shape[-1]))]
+    for start in range(0, k.size, size):
+        i = slice(start, start + size)
+        grid = _panels.panels(mu[i], sigma[i], k[i][:, None] == xp.arange(mu.shape[-1]))
+        out.append(grid.scores_top + grid.right_scores[:, 0] / grid.right[:, :1])
+    return xp.concatenate(out)
+
+
 def _locate(grid, law, m):
     """The panel (R,) that holds m (R,)."""
     xp, _ = namespace(m)

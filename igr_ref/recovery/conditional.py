@@ -22,6 +22,7 @@ import numpy
 
 from ..backend import namespace
 from ..numerics import log_softmax, log_softmax_vjp, sigmoid
+from ._normal import END, phi_and_Phi
 from ._tails import below, log_ndtr_and_grad, ndtri_exp
 from ._winner import maxima
 
@@ -33,30 +34,58 @@ def sample(mu, sigma, b, v):
 
     Computed in float64, returned in the dtype of mu. ValueError unless sigma > 0, 0 < v < 1 and b is one-hot.
     """
-    xp, mu64, sigma64, b = _checked(mu, sigma, b)
-    v = v.astype(xp.float64)
-    if not bool(xp.all((v > 0) & (v < 1))):
-        raise ValueError("v must lie strictly between 0 and 1")
-    mu64, sigma64, v, law = _rows(mu64, sigma64, b, v, "v")
+    xp, mu64, sigma64, b = checked(mu, sigma, b)
+    mu64, sigma64, v, law = rows(mu64, sigma64, b, checked_uniforms(v), "v")
     m, dm = _maximum(mu64, sigma64, b, law, v=v)
-    u = (m - mu64) / sigma64
-    log_Phi, ratio = log_ndtr_and_grad(u)
-    q = ndtri_exp(xp.log(v) + log_Phi)
-    won = b[..., :-1] > 0
-    top = xp.where(b[..., -1:] > 0, 0, xp.maximum(m.astype(mu.dtype), numpy.finfo(mu.dtype).tiny))
-    y = xp.where(won, top, below((mu64 + sigma64 * q).astype(mu.dtype), top))
-    return y, _saved(mu.dtype, won, u, q, ratio, dm)
+    return below_maximum(mu64, sigma64, b, v, m, dm, mu.dtype)
 
 
 def coupled(mu, sigma, b, y):
     """`saved` of the conditional sample that equals y (..., K-1), a point with h(y) = b."""
-    xp, mu64, sigma64, b = _checked(mu, sigma, b)
-    mu64, sigma64, y, law = _rows(mu64, sigma64, b, y.astype(xp.float64), "y")
+    xp, mu64, sigma64, b = checked(mu, sigma, b)
+    mu64, sigma64, y, law = rows(mu64, sigma64, b, y.astype(xp.float64), "y")
     m, dm = _maximum(mu64, sigma64, b, law, y=y)
+    return coupled_below(mu64, sigma64, b, y, m, dm, mu.dtype)
+
+
+def below_maximum(mu, sigma, b, v, m, dm, dtype):
+    """(y, saved) in dtype: all coordinates but the winner's, given m (..., 1) and dm; float64 arrays of one shape."""
+    xp, _ = namespace(mu)
+    u = (m - mu) / sigma
+    q, r = _quantiles_below(u, v)
+    won = b[..., :-1] > 0
+    top = xp.where(b[..., -1:] > 0, 0, xp.maximum(m.astype(dtype), numpy.finfo(dtype).tiny))
+    y = xp.where(won, top, below((mu + sigma * q).astype(dtype), top))
+    return y, _saved(dtype, won, u, q, r, dm)
+
+
+def coupled_below(mu, sigma, b, y, m, dm, dtype):
+    """`saved` for given y."""
+    xp, _ = namespace(mu)
     if not bool(xp.all(y <= m)):
         raise ValueError("y must be a point with h(y) = b")
-    u = (m - mu64) / sigma64
-    return _saved(mu.dtype, b[..., :-1] > 0, u, (y - mu64) / sigma64, log_ndtr_and_grad(u)[1], dm)
+    u, q = (m - mu) / sigma, (y - mu) / sigma
+    return _saved(dtype, b[..., :-1] > 0, u, q, log_ndtr_and_grad(u)[1] / log_ndtr_and_grad(q)[1], dm)
+
+
+def _quantiles_below(u, v):
+    """(q, r): q = Phi^-1(v Phi(u)) and r = v phi(u)/phi(q) = (phi/Phi)(u) / (phi/Phi)(q).
+
+    With the smaller tail Phi(-|u|), neither v Phi(u) nor 1 - v Phi(u) = (1 - v) + v Phi(-u) is rounded near 0: q is the
+    quantile of the smaller of the two, from its own side. Far out, in logarithms.
+    """
+    xp, special = namespace(u)
+    if bool(xp.any(u < -END)):
+        log_Phi, ratio = log_ndtr_and_grad(u)
+        q = ndtri_exp(xp.log(v) + log_Phi)
+        return q, ratio / log_ndtr_and_grad(q)[1]
+    tail = v * phi_and_Phi(-xp.abs(u))[1]
+    upper = u > 0
+    rest = xp.where(upper, (1 - v) + tail, 1 - tail)
+    p = xp.where(upper, v - tail, tail)
+    high = p > rest
+    q = special.ndtri(xp.minimum(p, rest)) * (1 - 2.0 * high)
+    return q, v * xp.exp(0.5 * (q - u) * (q + u))
 
 
 def pullback(saved, y_bar):
@@ -75,17 +104,17 @@ def pushforward(saved, mu_dot, sigma_dot):
     return r * m_dot + rest * mu_dot + by_sigma * sigma_dot
 
 
-def _saved(dtype, won, u, q, ratio, dm):
+def _saved(dtype, won, u, q, r, dm):
     """r, 1 - r and q - r u; the winner is m itself: r = 1 and no derivative of its own."""
     xp, _ = namespace(u)
-    # v = Phi(q)/Phi(u), so that r = (phi/Phi)(u) / (phi/Phi)(q)
-    r = xp.where(won, 1, ratio / log_ndtr_and_grad(q)[1])
+    r = xp.where(won, 1, r)
     n = u.shape[-1]
     parts = (r, 1 - r, xp.where(won, 0, q - r * u), dm[..., :n], dm[..., n:])
     return tuple(part.astype(dtype) for part in parts)
 
 
-def _checked(mu, sigma, b):
+def checked(mu, sigma, b):
+    """(xp, mu, sigma, b): mu and sigma in float64, broadcast together. ValueError says what is wrong."""
     xp, _ = namespace(mu, sigma, b)
     mu64, sigma64 = xp.broadcast_arrays(mu.astype(xp.float64), sigma.astype(xp.float64))
     if not bool(xp.all(xp.isfinite(mu64))):
@@ -98,12 +127,19 @@ def _checked(mu, sigma, b):
     return xp, mu64, sigma64, b
 
 
+def checked_uniforms(v):
+    xp, _ = namespace(v)
+    if not bool(xp.all((v > 0) & (v < 1))):
+        raise ValueError("v must lie strictly between 0 and 1")
+    return v.astype(xp.float64)
+
+
 def _check_one_hot(b, xp):
     if not bool(xp.all((b == 0) | (b == 1)) & xp.all(xp.sum(b, axis=-1) == 1)):
         raise ValueError("b must be one-hot over its last axis")
 
 
-def _rows(mu, sigma, b, noise, name):
+def rows(mu, sigma, b, noise, name):
     """mu, sigma, noise broadcast to one shape, and for every draw the number of its law (shared laws are solved once).
 
     b keeps its shape: what it lacks in leading axes, `where` adds.
@@ -141,8 +177,7 @@ def gumbel_sample(log_alpha, b, v):
     """
     xp, _ = namespace(log_alpha, v)
     _check_one_hot(b, xp)
-    if not bool(xp.all((v > 0) & (v < 1))):
-        raise ValueError("v must lie strictly between 0 and 1")
+    checked_uniforms(v)
     log_theta = log_softmax(log_alpha)
     log_e = xp.log(-xp.log(v))
     log_e_i = xp.sum(xp.where(b > 0, log_e, 0), axis=-1, keepdims=True)
