@@ -232,6 +232,15 @@ def test_runner_keeps_the_pages_order_and_names_what_is_missing(rows, tmp_path, 
         Setting("fast")
 
 
+def test_a_measurement_that_is_not_finite_is_an_error(monkeypatch):
+    broken = dataclasses.replace(
+        audit.REGISTRY["delta"], measure=lambda setting: Outcome(True, "x", (Measure("a", math.nan),))
+    )
+    monkeypatch.setitem(audit.REGISTRY, "delta", broken)
+    with pytest.raises(FloatingPointError, match="delta: a is nan"):
+        audit.run(SMALL, ["delta"])
+
+
 def test_runs_are_reproducible():
     first, second = (audit.run(SMALL, ["h-of-z", "delta"]) for _ in range(2))
     assert [row.outcome for row in first] == [row.outcome for row in second]
