@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -148,7 +149,7 @@ class Planter:
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGALRM, _pause)
-            null = os.open(os.devnull, os.O_WRONLY)
+            shown, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
             os.dup2(null, 2)
             try:
@@ -159,6 +160,8 @@ class Planter:
                     if not self.failed:
                         self.run(item, LIMIT)
                 os.write(write, json.dumps(self.failed or []).encode())
+            except BaseException:
+                traceback.print_exc(file=os.fdopen(shown, "w"))
             finally:
                 os._exit(0)
         os.close(write)
