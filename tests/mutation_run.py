@@ -1,9 +1,9 @@
 """Plants every mutant of `mutation` and runs the tests that must catch it:   python -m tests.mutation_run [MODULE ...]
 
-One process for the modules that share their test files. It imports and collects them once, runs every test unchanged
-(they must pass; it takes their times), then forks for each mutant: the child changes the function's code and runs the
-tests until one fails, those first that caught this function's mutants before, then the quickest. Nothing is imported
-again, so no test can see an unchanged copy; the tests run in the child itself, so no worker can either (-n 0).
+One process for the modules that share their test files. It imports and collects them once and takes the tests' times,
+then forks for each mutant: the child changes the function's code and runs the tests until one fails, those first that
+caught this function's mutants before, then the quickest. A test that catches a mutant must pass without one. Nothing is
+imported again, so no test can see an unchanged copy; the tests run in the child itself, so no worker can (-n 0).
 A line is printed for every mutant, and the process fails if one survives that EQUIVALENT does not list.
 """
 
@@ -114,14 +114,15 @@ class Planter:
         return not paused
 
     def pytest_runtestloop(self, session):
-        seconds = {}
+        signal.signal(signal.SIGALRM, _pause)
+        seconds, started = {}, time.perf_counter()
+        self.unchanged = {item.nodeid: item for item in session.items}
         for item in session.items:
             start = time.perf_counter()
-            self.run(item)
+            if self.run(item, PATIENCE):
+                self.must_pass(item.nodeid)
             seconds[item.nodeid] = time.perf_counter() - start
-            if self.failed:
-                raise pytest.UsageError(f"a test fails without any mutant: {self.failed}")
-        self.report({"tests": len(session.items), "seconds": round(sum(seconds.values()), 1)})
+        self.report({"tests": len(session.items), "seconds": round(time.perf_counter() - started, 1)})
         catches = Counter()
         for module, name, function in mutation.derivatives():
             if module not in self.modules or (self.only and name not in self.only):
@@ -131,6 +132,9 @@ class Planter:
                 order = sorted(session.items, key=lambda i: (-here[i.nodeid], -catches[i.nodeid], seconds[i.nodeid]))
                 start = time.perf_counter()
                 verdict, by = self.child(function, code, order)
+                if by and by[0] in self.unchanged:
+                    self.run(self.unchanged[by[0]])
+                    self.must_pass(by[0])
                 here.update(by[:1])
                 catches.update(by[:1])
                 if verdict == "survived" and (module, name, description) in EQUIVALENT:
@@ -141,14 +145,20 @@ class Planter:
                         "seconds": round(time.perf_counter() - start, 2),
                     }
                 )  # fmt: skip
+        session.testsfailed = 0  # those that ran out of patience
         return True
+
+    def must_pass(self, test):
+        """A test may speak for mutants only if it passes without any."""
+        if self.failed:
+            raise pytest.UsageError(f"a test fails without any mutant: {self.failed}")
+        del self.unchanged[test]
 
     def child(self, function, code, items):
         """("caught", [test, exception]), ("survived", []) or ("hung", [])."""
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
-            signal.signal(signal.SIGALRM, _pause)
             shown, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
             os.dup2(null, 2)
@@ -219,7 +229,7 @@ def main(argv=None):
                     continue
                 row = json.loads(line)
                 if "tests" in row:
-                    print(f"{', '.join(modules)}: {row['tests']} tests pass in {row['seconds']} s", flush=True)
+                    print(f"{', '.join(modules)}: {row['tests']} tests, timed in {row['seconds']} s", flush=True)
                     continue
                 totals[row["verdict"]] += 1
                 text = f"{row['verdict']:10} {row['seconds']:6.2f} s  {row['module']} {row['function']} {row['mutant']}"
