@@ -131,7 +131,8 @@ class Planter:
             for description, code in mutation.mutants(function):
                 order = sorted(session.items, key=lambda i: (-here[i.nodeid], -catches[i.nodeid], seconds[i.nodeid]))
                 start = time.perf_counter()
-                verdict, by = self.child(function, code, order)
+                # pytest may stumble over a test that was interrupted: then once more, without
+                verdict, by = self.child(function, code, order, PATIENCE) or self.child(function, code, order, 0)
                 if by and by[0] in self.unchanged:
                     self.run(self.unchanged[by[0]])
                     self.must_pass(by[0])
@@ -154,8 +155,8 @@ class Planter:
             raise pytest.UsageError(f"a test fails without any mutant: {self.failed}")
         del self.unchanged[test]
 
-    def child(self, function, code, items):
-        """("caught", [test, exception]), ("survived", []) or ("hung", [])."""
+    def child(self, function, code, items, patience):
+        """("caught", [test, exception]), ("survived", []), ("hung", []), or None where pytest itself broke."""
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -164,14 +165,15 @@ class Planter:
             os.dup2(null, 2)
             try:
                 mutation.plant(function, code)
-                left = [item for item in items if not self.failed and not self.run(item, PATIENCE)]
+                left = [item for item in items if not self.failed and not (patience and self.run(item, patience))]
                 signal.signal(signal.SIGALRM, signal.SIG_DFL)
                 for item in left:
                     if not self.failed:
                         self.run(item, LIMIT)
                 os.write(write, json.dumps(self.failed or []).encode())
             except BaseException:
-                traceback.print_exc(file=os.fdopen(shown, "w"))
+                if not patience:
+                    traceback.print_exc(file=os.fdopen(shown, "w"))
             finally:
                 os._exit(0)
         os.close(write)
@@ -180,6 +182,8 @@ class Planter:
         _, status = os.waitpid(pid, 0)
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
             return "hung", []
+        if not got and patience:
+            return None
         if not got:
             raise RuntimeError(f"the child died with status {status}: {function.__qualname__}")
         by = json.loads(got)
@@ -201,7 +205,8 @@ def groups(modules):
 def run_group(files, modules, only, report):
     """pytest's exit code of one warm process; call it once in a process."""
     paths = [str(ROOT / "tests" / f"test_{stem}.py") for stem in files.split()]
-    options = ["-n", "0", "-s", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:terminalreporter"]
+    options = ["-n", "0", "-s", "-q", "--no-header", "--tb=native", "-p", "no:cacheprovider"]
+    options += ["-p", "no:terminalreporter"]
     return pytest.main([*options, *paths], plugins=[Planter(modules, only, report)])
 
 
