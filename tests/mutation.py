@@ -203,8 +203,8 @@ def _scalings(value, path):
         return
     if not kids:
         for what, factor in (("turned the sign of", "-1.0"), ("1.001 times", "1.001")):
-            text = f"result {''.join(str(step[-1]) for step in path if len(step) > 1)} {what} {ast.unparse(value)}"
-            yield text, lambda new, factor=factor: _scale_along(new, path, factor)
+            entry = "".join(f"{step[-1]} " for step in path if len(step) > 1)
+            yield f"result {entry}{what} {ast.unparse(value)}", lambda new, by=factor: _scale_along(new, path, by)
     for item, where in kids:
         yield from _scalings(item, where)
 
