@@ -73,10 +73,10 @@ TESTS = {  # module below igr_ref -> the test files that must catch its mutants
     "models.structured_output": "structured_output",
 }
 # Mutants that compute the same thing: (module, function, what was changed) -> why no test can tell.
-DIAGONAL = """1 - eye takes out the fluxes' diagonal; left in, it is added to its row's sum and taken from it again, so that
+DIAGONAL = """1 - eye takes out the fluxes' diagonal. Left in, it is added to its row's sum and taken from it again:
 only digits are lost."""
-CONSTANT = """The KL is one number for all codes of the set: what it adds to f the baseline takes away, its weights summing
-to 1. In a saturated set they sum to 1 - e, e < 1e-5, and the weighted scores to O(e): e^2 KL is left."""
+CONSTANT = """The KL is one number for all codes of the set: what it adds to f the baseline takes away, as its weights
+sum to 1. In a saturated set they sum to 1 - e, e < 1e-5, and the weighted scores to O(e): e^2 KL is left."""
 EQUIVALENT: dict[tuple[str, str, str], str] = {}
 for _change in ("dropped right", "1.001 times right", "turned the sign of"):
     EQUIVALENT["recovery.gaussian_argmax", "jacobian", f"line 8: {_change} eye"] = DIAGONAL
