@@ -145,6 +145,13 @@ def test_gumbel_coupled_is_the_sample_that_was_drawn():
     coupled = conditional.gumbel_coupled(log_alpha, b, zeta)
     numpy.testing.assert_allclose(again, zeta, atol=1e-9)
     numpy.testing.assert_allclose(coupled[1], saved[1], atol=1e-9)
+    zeta_bar, direction = rng.normal(size=zeta.shape), rng.normal(size=zeta.shape)
+    zeta_dot, bar = conditional.gumbel_pushforward(coupled, direction), conditional.gumbel_pullback(coupled, zeta_bar)
+    for row in range(50):  # the textbook sampler at that v, which stays fixed
+        moved = log_alpha[row] + 1e-30j * direction[row]
+        want = oracle.gumbel_given(moved, int(b[row].argmax()), numpy.exp(-minus_log_v[row])).imag / 1e-30
+        numpy.testing.assert_allclose(zeta_dot[row], want, atol=1e-9)
+        numpy.testing.assert_allclose(bar[row] @ direction[row], zeta_bar[row] @ want, atol=1e-8)
 
 
 # ---- IGR: values and derivatives ---------------------------------------------------------------------------------
