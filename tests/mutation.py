@@ -123,6 +123,7 @@ def mutants(function):
 def _mark(tree):
     """node.integers: conditions, subscripts, shapes, options and messages, which are not formulas."""
     tree.integers = False
+    inner = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     for parent in ast.walk(tree):
         called = parent.func if isinstance(parent, ast.Call) else None
         shapes = getattr(called, "attr", getattr(called, "id", "")) in INTEGERS
@@ -137,6 +138,7 @@ def _mark(tree):
             # what an object keeps besides, and a sign that the result's own change of sign covers
             kept = isinstance(parent, ast.Assign) and isinstance(parent.targets[0], ast.Attribute)
             child.integers = child.integers or (kept and isinstance(child, ast.Dict))
+            child.function = isinstance(child, ast.Name) and child.id in inner
             child.outermost = isinstance(parent, (ast.Return, ast.Dict, ast.DictComp))
 
 
@@ -203,8 +205,8 @@ def _scalings(value, path):
         return
     if not kids:
         for what, factor in (("turned the sign of", "-1.0"), ("1.001 times", "1.001")):
-            text = f"result {''.join(str(step[-1]) for step in path if len(step) > 1)} {what} {ast.unparse(value)}"
-            yield text, lambda new, factor=factor: _scale_along(new, path, factor)
+            entry = "".join(f"{step[-1]} " for step in path if len(step) > 1)
+            yield f"result {entry}{what} {ast.unparse(value)}", lambda new, by=factor: _scale_along(new, path, by)
     for item, where in kids:
         yield from _scalings(item, where)
 
@@ -215,9 +217,9 @@ def _is_gradient(node):
 
 
 def _is_empty(node):
-    """zeros, which no factor changes; the estimate of a quadrature's error, and an estimator's result handed on."""
+    """zeros, which no factor changes; functions; a quadrature's error, and an estimator's result handed on."""
     if isinstance(node, ast.Name):
-        return node.id in ("unresolved", "estimate")
+        return node.function or node.id in ("unresolved", "estimate")
     return isinstance(node, ast.Call) and getattr(node.func, "attr", "").startswith(("zeros", "namespace"))
 
 

@@ -10,6 +10,7 @@ import numpy
 import pytest
 
 from igr_ref import Chain, SoftmaxPlusPlus, StickBreaking
+from igr_ref.transforms import Identity
 
 from . import oracles, transform_checks
 from .gradcheck import autograd_vjp, check, configurations, norm_relative
@@ -149,3 +150,16 @@ def test_low_temperature_leaves_everything_finite():
         y = numpy.array([[50.0, 1.0], [-200.0, 3.0], [0.0, 0.0]], dtype)
         for out in (g.forward(y), g.log_det(y), g.log_forward(y), g.vjp(y, g.forward(y), numpy.ones(3, dtype))[0]):
             assert out.dtype == dtype and numpy.all(numpy.isfinite(out))
+
+
+def test_identity():
+    """The composition of nothing, which stands for the prior's missing flow."""
+    y, z_bar = numpy.random.default_rng(9).standard_normal((2, 4, 3))
+    g = Identity()
+    z, saved = g.run(y)
+    y_bar, bars = g.pullback(saved, z_bar, numpy.ones(4))
+    assert bars == {} and numpy.array_equal(z, y) and numpy.array_equal(g.inverse(z), y)
+    assert numpy.array_equal(y_bar, z_bar) and numpy.array_equal(g.inverse_pullback(saved, z_bar), z_bar)
+    assert numpy.array_equal(g.pullback(saved, None, numpy.ones(4))[0], numpy.zeros((4, 3)))  # log|det| is constant
+    assert numpy.array_equal(g.jacobian(y), numpy.broadcast_to(numpy.eye(3), (4, 3, 3)))
+    assert numpy.array_equal(g.log_det(y), numpy.zeros(4))

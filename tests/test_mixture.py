@@ -34,6 +34,7 @@ from igr_ref.models.mixture_sticks import (
     mean_softplus_pair,
     mean_softplus_pair_grad,
 )
+from igr_ref.models.mlp import part
 
 from . import gradcheck, ledger
 from . import oracles_nonparametric as exact
@@ -770,6 +771,17 @@ def test_replicas_and_float32(kind, options):
             assert all(numpy.allclose(own[name], grads[name][r], rtol=1e-9, atol=1e-12) for name in own)
         log_w = vae.log_weights(params, x, eps)
         assert log_w.shape == (2, 2, 3) and log_likelihood(log_w).shape == (2, 3)
+        vae.means, own, images = runs[0][0].means, runs[0][1], runs[0][2]
+
+        def plain(z, own=own, images=images):
+            for i in range(3):
+                z = numpy.maximum(z, 0) if i else z
+                z = z @ own[f"decoder.{i}.weight"] + own[f"decoder.{i}.bias"]
+            return numpy.sum(images[:, None, :] * z - numpy.logaddexp(0, z), axis=-1), None
+
+        o = vae.encoder.run(part(own, "encoder"), images)[0]
+        want = importance_log_weights(vae._posterior(o[None]), runs[0][3], plain)
+        numpy.testing.assert_allclose(log_w[0], want, rtol=1e-12)
 
         small = {name: array.astype(numpy.float32) for name, array in runs[0][1].items()}
         eps32 = [part.astype(numpy.float32) for part in runs[0][3]]
