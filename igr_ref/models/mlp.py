@@ -112,6 +112,13 @@ class MLP:
             xp.tanh(x, out=x)
         return x
 
+    def hidden(self, params, x):
+        """The last layer's input (..., B, H); x itself if there is one layer only."""
+        act, _ = ACTIVATIONS[self.activation]
+        for i in range(len(self.widths) - 2):
+            x = act(dense(x, params[f"{i}.weight"], params[f"{i}.bias"]))
+        return x
+
     def pullback(self, params, saved, out_bar, input_bar=True, work=None, batch_last=False):
         """(gradients with the names of `params`, x_bar); x_bar is None unless input_bar."""
         _, act_vjp = ACTIVATIONS[self.activation]
