@@ -104,7 +104,7 @@ def main(argv=None):
     add_reproduction(command("all", reproduce_command, "Every table and figure, one after the other."))
     ours = command("published", published_command, "Run what is missing of the sheets that this project publishes.")
     ours.add_argument("sheets", nargs="*", help=f"which (default: all): {', '.join(published.SHEETS)}")
-    ours.set_defaults(results=RESULTS)
+    ours.add_argument("--results", type=Path, default=RESULTS, help="folder of results (default: experiments/results)")
     add_execution(ours)
     renew = command(
         "report",

@@ -9,7 +9,7 @@ import numpy
 import pytest
 
 from experiments import __main__ as cli
-from experiments import plan, programs, report
+from experiments import grid, plan, programs, published, report
 
 
 @pytest.fixture(autouse=True)
@@ -121,3 +121,13 @@ def test_report_finds_what_is_out_of_date(tmp_path, monkeypatch):
     assert report.report(check=True) == ["README.md", *pictures]  # and no picture lies in that folder yet
     assert report.report() == ["README.md", *pictures] and report.report(check=True) == []
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
+
+
+def test_published_runs_what_is_missing_of_a_sheet(tmp_path, monkeypatch, capsys):
+    small = dataclasses.replace(grid.PRESETS["smoke"], steps=3, samples=20, figure_draws=200)
+    monkeypatch.setattr(published, "SHEETS", {"figure4": published.Sheet("figure4", small)})
+    options = ["published", "--results", str(tmp_path / "results"), "--runs", str(tmp_path / "runs"), "--workers", "1"]
+    assert cli.main([*options, "--estimate"]) == 0 and "1 runs" in capsys.readouterr().out
+    assert cli.main([*options, "figure4"]) == 0
+    assert len(list((tmp_path / "results").glob("*.json"))) == 1
+    assert cli.main([*options, "figure9"]) == 2 and "unknown sheets figure9" in capsys.readouterr().err
