@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import time
 
 import numpy
 
-from . import data, grid, grid_base, grid_mixture, grid_sop, paper_numbers, sweep, tables
+from . import cost, grid, grid_base, grid_mixture, grid_sop, paper_numbers, sweep, tables
 from .plan import MODELS, from_dict
 from .plan_mixture import STICKS
-from .programs import program
 from .progress import clock
 from .store import load_results
 from .tables import below, number
@@ -92,9 +90,8 @@ def estimate(commands, options, results_folder, data_dir=None, workers=None):
     groups = {}
     for config in missing:
         groups.setdefault(_kind_of_work(config), []).append(config)
-    rows = [(name, len(group), _seconds(group[0], data_dir)) for name, group in groups.items()]
-    total = sum(count * seconds for _, count, seconds in rows)
-    return rows, total / (workers or os.cpu_count() or 1)
+    rows = [(name, len(group), cost.run_seconds(group[0], data_dir)) for name, group in groups.items()]
+    return rows, cost.wall_seconds(rows, workers or os.cpu_count() or 1)
 
 
 def _kind_of_work(config):
@@ -103,44 +100,8 @@ def _kind_of_work(config):
     what = "K" if config.kind == "mixture" else "the temperature"
     held_out = f", choosing {what}" if config.validation else ""
     size = config.architecture if hasattr(config, "architecture") else f"K={config.n_components}"
-    return f"{config.dataset} {size} {config.label}{held_out}"
-
-
-def _seconds(config, data_dir):
-    """What one run takes: a few steps and a few scored images, timed and multiplied."""
-    if config.kind == "approximation":
-        from . import approximate
-
-        small = dataclasses.replace(config, steps=3, law_draws=approximate.BLOCK)
-        return _approximation_seconds(small) * config.steps / 3
-    dataset = data.load(config.dataset, data_dir, progress=False)
-    training, validation, test = dataset.split(config.validation)
-    scored = validation if config.validation else test
-    p = program(config)(config, dataset, numpy)
-    x = dataset.floats(training[: config.batch_size], config.dtype)
-    p.grads(x, numpy.random.default_rng(0))
-    started = time.perf_counter()
-    steps = 0
-    while time.perf_counter() - started < 0.5:
-        p.grads(x, numpy.random.default_rng(steps))
-        steps += 1
-    step = (time.perf_counter() - started) / steps * 1.15  # Adam and the gather
-    few = scored[: 3 if config.kind == "mixture" else 20]  # a mixture's image takes long
-    started = time.perf_counter()
-    p.score(few, lambda rows: dataset.floats(rows, config.dtype), "cpu", lambda done, total: None)
-    image = (time.perf_counter() - started) / len(few)
-    return step * config.epochs * (len(training) // config.batch_size) + image * len(scored)
-
-
-def _approximation_seconds(config):
-    import tempfile
-
-    from . import approximate
-
-    with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        approximate.run(config, folder)
-        return time.perf_counter() - started
+    samples = f", S = {config.n_samples}" if getattr(config, "n_samples", 1) > 1 else ""
+    return f"{config.dataset} {size} {config.label}{samples}{held_out}"
 
 
 # ---- what came out -------------------------------------------------------------------------------------------------
