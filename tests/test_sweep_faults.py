@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import random
 import signal
@@ -244,3 +245,26 @@ def test_every_error_survives_the_way_back_from_a_worker(tmp_path, monkeypatch):
 
     again = pickle.loads(pickle.dumps(sweep.Interrupted(tmp_path)))
     assert again.path == tmp_path and str(again) == f"stopped; a checkpoint was saved in {tmp_path}"
+
+
+def test_a_killed_group_goes_on_as_a_group(tmp_path):
+    """Runs that are trained as one program lose one worker together, and end with the results of single runs."""
+    base = dataclasses.replace(SMALL, dataset=tiny_images(tmp_path), epochs=300)
+    configs = [dataclasses.replace(base, seed=s) for s in range(4)]
+    job = Sweep(configs, tmp_path)
+    script = (tmp_path / "script.py").read_text().replace("sys.argv[3], make)", "sys.argv[3], make, replicas=4)")
+    script = script.replace("local_executor(2)", "local_executor(1)")
+    often = "from experiments import replica_training as r\nr.run.__defaults__ = (*r.run.__defaults__[:-1], 0.05)\n"
+    (tmp_path / "script.py").write_text(
+        script.replace("train.run.__defaults__ =", often + "train.run.__defaults__ =", 1)
+    )
+    parent = job.start()
+    assert wait_for(lambda: list(job.runs.glob("group-*/checkpoint.npz"))), job.said.read_text()
+    os.kill(job.workers()[0], signal.SIGKILL)
+    assert parent.wait(60) == 0, job.said.read_text()
+    assert "lost its worker" in job.said.read_text()
+    got, wanted = (
+        {name: json.loads(text)["parameters_sha256"] for name, text in found.items()}
+        for found in (metrics(job.results), unbroken(configs, tmp_path / "unbroken"))
+    )
+    assert got == wanted and len(got) == 4
