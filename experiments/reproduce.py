@@ -8,7 +8,7 @@ import os
 
 import numpy
 
-from . import cost, grid, grid_base, grid_mixture, grid_sop, paper_numbers, sweep, tables
+from . import cost, data, grid, grid_base, grid_mixture, grid_sop, paper_numbers, sweep, tables
 from .plan import MODELS, from_dict
 from .plan_mixture import STICKS
 from .progress import clock
