@@ -354,7 +354,7 @@ def test_readme_quotes_the_committed_page():
     lost = 1 - values["quadrature"]["sum of ten probabilities at all μ = 5, σ = 2.5, 15 nodes"]
     bias, kl = values["relax-bias"], values["prior-temperature"]
     quoted = (
-        f"lies {values['not-a-bound']['published metric minus log p(x), m = 1000, mean']:.2f} nats above log p(x)",
+        f"lies {values['not-a-bound']['published metric minus log p(x), m = 1000, mean']:.1f} nats above log p(x)",
         f"by {min(gaps):.1f} to {max(gaps):.1f} nats",
         f"σ falls to {values['eq-14']['mean σ after 1,000 steps of the tested objective']:.3f}",
         f"−{-values['output-constant']['best constant pixel model, lower half of mnist test images']:.1f} nats",

@@ -49,12 +49,12 @@ def enumerated(model, params, x):
     """Exact (log p(x), published metric for m -> infinity, discrete ELBO) of images x (B, P), over all K^N codes."""
     n, k = model.family.n, model.family.k
     codes = numpy.array(list(itertools.product(range(k), repeat=n)))
-    above = (codes[..., None] > numpy.arange(k - 1)).reshape(len(codes), -1).astype("float64")
+    outputs = model.decode(params, numpy.eye(k)[codes])
     law = Categorical(discrete_log_probs(model.posterior(params, x)))
-    kl, log_prob_of = law.kl_uniform().sum(axis=-1), model.code_decoder(params)
+    kl = law.kl_uniform().sum(axis=-1)
     rows = []
     for i in range(len(x)):
-        log_p = log_prob_of(x[i], above)
+        log_p = model.likelihood.log_prob(x[i], outputs)
         log_q = law.log_probs[i][numpy.arange(n), codes].sum(axis=-1)
         elbo = (numpy.exp(log_q) * log_p).sum() - kl[i]
         rows.append((logsumexp(log_p) - n * math.log(k), logsumexp(log_p + log_q) - kl[i], elbo))
