@@ -15,6 +15,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import sys
 import textwrap
 import types
 from collections import Counter
@@ -289,3 +290,7 @@ def plant(function, code):
     """Change the function itself: whoever holds it (a from-import, a dict, a parametrization) then has the mutant."""
     function.__globals__["_mutation_scale"] = scale
     function.__code__ = code
+    for name, module in list(sys.modules.items()):
+        for item in list(vars(module).values()) if name.startswith("igr_ref") else ():
+            if hasattr(item, "cache_clear"):  # results kept from before
+                item.cache_clear()
