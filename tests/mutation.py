@@ -15,6 +15,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import sys
 import textwrap
 import types
 from collections import Counter
@@ -163,7 +164,7 @@ def _changes(node):
                 yield f"{what} {side} {term}", lambda new, side=side, factor=factor: _multiply(new, side, factor)
         yield f"turned the sign of {ast.unparse(node.right)}", _turn
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and not node.outermost:
-        yield f"took the minus from {ast.unparse(node)}", lambda new: setattr(new, "op", ast.UAdd())
+        yield f"took the minus from {ast.unparse(node)}", _twice
     elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("add_grads", "add_term"):
         for i in range(len(node.args)):
             yield f"dropped argument {i} of {ast.unparse(node)}", lambda new, i=i: _scale_at(new, ("args", i), "0.0")
@@ -246,6 +247,10 @@ def _turn(new):
     new.op = ast.Add() if isinstance(new.op, ast.Sub) else ast.Sub()
 
 
+def _twice(new):  # not +x, which some array types lack
+    new.operand = ast.UnaryOp(ast.USub(), new.operand)
+
+
 def scale(value, factor):
     """value times factor, inside dicts, tuples and records too; None stays None, and so do numbers of samples."""
     if value is None or callable(value):
@@ -255,6 +260,8 @@ def scale(value, factor):
     if dataclasses.is_dataclass(value):
         fields = [f.name for f in dataclasses.fields(value) if f.name in ("grads", "slopes", "y_bar", "z_bar")]
         return dataclasses.replace(value, **{name: scale(getattr(value, name), factor) for name in fields})
+    if isinstance(value, types.GeneratorType):
+        return (scale(item, factor) for item in value)
     if isinstance(value, (tuple, list)):
         return type(value)(scale(item, factor) for item in value)
     if getattr(getattr(value, "dtype", None), "kind", "f") in "biu":
@@ -283,3 +290,7 @@ def plant(function, code):
     """Change the function itself: whoever holds it (a from-import, a dict, a parametrization) then has the mutant."""
     function.__globals__["_mutation_scale"] = scale
     function.__code__ = code
+    for name, module in list(sys.modules.items()):
+        for item in list(vars(module).values()) if name.startswith("igr_ref") else ():
+            if hasattr(item, "cache_clear"):  # results kept from before
+                item.cache_clear()

@@ -14,6 +14,7 @@ from igr_ref.estimators import reparameterization, sticking_the_landing
 from igr_ref.transforms import Chain, PlanarFlow, SoftmaxPlusPlus
 
 from . import gradcheck, ledger
+from . import oracles_models as models
 from . import oracles_transforms as oracles
 from .strict_array import same_bits, strict
 
@@ -68,6 +69,45 @@ def traced(params, prior, temperature, eps, c, d):
     x = flow.forward(y)
     z = SoftmaxPlusPlus(temperature).forward(x)
     return anp.sum(c * z + d * z * z / 2), x, y, flow.log_det(y), gaussian.log_prob(prior["mu"], prior["log_sigma"], x)
+
+
+def test_density_s_pullback_reaches_the_flows():
+    """log q(z) by y, mu, log_sigma and every flow's w, u, b: the formula written out, its tape, its differences."""
+    for i in range(60):
+        rng = numpy.random.default_rng((41, i))
+        k, temperature = int(rng.integers(2, 5)), float(numpy.exp(rng.uniform(-1, 1)))
+        params, _, eps, _, _ = draw(rng, (3,), k)
+        names, arrays = zip(*params.items(), strict=True)
+        y, bar = params["mu"] + numpy.exp(params["log_sigma"]) * eps, rng.standard_normal((3, N))
+
+        def formula(y, *arrays, names=names, bar=bar, k=k, temperature=temperature):
+            at = dict(zip(names, arrays, strict=True))
+            x, log_det = models.planar({f"flow.{name}": at[name] for name in FLOW_NAMES}, y)
+            logits = anp.concatenate([x / temperature, anp.zeros((*x.shape[:-1], 1))], axis=-1)
+            shifted = logits - anp.max(logits, axis=-1, keepdims=True)
+            log_z = shifted - anp.log(anp.sum(anp.exp(shifted), axis=-1, keepdims=True))
+            log_det = log_det + anp.sum(log_z, axis=-1) - (k - 1) * anp.log(temperature)
+            return anp.sum(bar * (anp.sum(models.log_normal(y, at["mu"], at["log_sigma"]), axis=-1) - log_det))
+
+        q = igr_planar(params["mu"], params["log_sigma"], flows_of(params), temperature)
+        about = {"equation": "eq. 12", "function": "distributions.igr_planar.log_prob_vjp"}
+        gradcheck.check(numpy.sum(bar * q.log_prob(y)), formula(y, *arrays), oracle="written out", scale=1.0, **about)
+        bars, y_bar = q.log_prob_vjp(y, bar)
+        assert set(bars) == set(names)
+        got = (y_bar, *(bars[name] for name in names))
+        got = [g if g.shape == a.shape else g.sum(axis=0) for g, a in zip(got, (y, *arrays), strict=True)]
+        want = gradcheck.autograd_vjp(formula, y, *arrays)
+        for name, g, w in zip(("y", *names), got, want, strict=True):
+            gradcheck.check(g, w, oracle=f"autograd, {name}", scale=1.0 / temperature, **about)
+        directions = [a * rng.standard_normal(a.shape) for a in (y, *arrays)]  # u~ grows as w shrinks
+
+        def along(step, directions=directions, at=(y, *arrays), formula=formula):
+            return formula(*(a + step * d for a, d in zip(at, directions, strict=True)))
+
+        slope = sum(numpy.sum(g * d) for g, d in zip(got, directions, strict=True))
+        size = sum(numpy.sum(abs(g * d)) for g, d in zip(got, directions, strict=True))
+        fine, coarse = ((along(s) - along(-s)) / (2 * s) for s in (1e-5, 2e-5))
+        gradcheck.check(slope, (4 * fine - coarse) / 3, 1e-6, oracle="differences", scale=size, **about)
 
 
 def autograd_gradient(kind, params, prior, temperature, eps, c, d):
