@@ -13,10 +13,12 @@ from pathlib import Path
 
 from igr_ref.backend import device_namespace
 
-from . import data, grid, plan, reproduce, sweep, tables
+from . import benchmark, data, grid, peers, plan, reproduce, sweep, tables
+from .peers import ours
 from .progress import Progress, clock
-from .report import load_results
+from .report import BENCHMARK, load_results
 from .store import provenance, read_json, write_json
+from .tables import benchmark as benchmark_tables
 from .tables import scores
 from .train import Interrupted, State, TrainingError
 from .train import run as run_config
@@ -40,6 +42,11 @@ FIELD_HELP = {
     "monitor_every": "epochs between points of the learning curve, 0 for none",
     "n_samples": "relaxed samples an image and step",
     "delta": "softmax++'s constant (eq. 15)",
+}
+BENCHMARK_HELP = {
+    "rounds": "turns of every contestant",
+    "steps": "training steps a turn, a multiple of 25",
+    "images": "images scored a turn",
 }
 TYPES = {"str": str, "int": int, "float": float, "float | None": float}
 
@@ -93,6 +100,20 @@ def main(argv=None):
     for name in reproduce.COMMANDS:
         add_reproduction(command(name, reproduce_command, f"Run and show the paper's {name[:-1]} {name[-1]}."))
     add_reproduction(command("all", reproduce_command, "Every table and figure, one after the other."))
+    speed = command(
+        "benchmark", benchmark_command, "Time steps, scores and sweeps, beside other libraries if installed."
+    )
+    speed.add_argument("--models", nargs="+", choices=tuple(ours.PRIORS), default=tuple(ours.PRIORS))
+    speed.add_argument("--architectures", nargs="+", choices=plan.ARCHITECTURES, default=plan.ARCHITECTURES)
+    speed.add_argument("--libraries", nargs="*", choices=tuple(peers.LIBRARIES), default=tuple(peers.LIBRARIES))
+    for name in ("rounds", "steps", "images"):
+        default = getattr(benchmark.Options, name)
+        speed.add_argument(f"--{name}", type=int, default=default, help=f"{BENCHMARK_HELP[name]} (default {default})")
+    speed.add_argument("--seconds", type=float, default=benchmark.Options.seconds, help="each sweep's (default 10)")
+    speed.add_argument("--skip", nargs="*", choices=("sweep", "scaling"), default=())
+    speed.add_argument(
+        "--output", type=Path, default=BENCHMARK, help="JSON file to write (default figures/benchmark.json)"
+    )
     renew = command("report", report_command, "Regenerate README's tables from experiments/results.")
     renew.add_argument(
         "--check", action="store_true", help="change nothing; exit 1 if a table is not what the results give"
@@ -302,6 +323,18 @@ def estimators_command(args):
     ]  # fmt: skip
     print(tables.text(header, rows))
     print(f"\n{path} and {path.with_suffix('.json')} written; {clock(measured['seconds'])}.")
+
+
+def benchmark_command(args):
+    fields = {name: getattr(args, name) for name in ("rounds", "steps", "images", "seconds")}
+    lists = {name: tuple(getattr(args, name)) for name in ("models", "architectures", "libraries")}
+    skipped = {name: name not in args.skip for name in ("sweep", "scaling")}
+    options = benchmark.Options(**fields, **lists, **skipped)
+    record = benchmark.measure(options, lambda text: print(text, file=sys.stderr, flush=True))
+    write_json(args.output, record)
+    for title, header, rows in benchmark_tables.sections(record):
+        print(f"{title}\n{tables.text(header, rows)}\n")
+    print(f"{benchmark_tables.caption(record)}\n{args.output}")
 
 
 def report_command(args):

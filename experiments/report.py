@@ -7,10 +7,11 @@ from pathlib import Path
 
 from . import tables
 from .store import read_json, write_atomically
-from .tables import probes
+from .tables import benchmark, probes
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).resolve().parents[1] / "README.md"
+BENCHMARK = README.parent / "figures" / "benchmark.json"
 
 
 def load_results(folder=RESULTS):
@@ -20,7 +21,12 @@ def load_results(folder=RESULTS):
 
 def sections(results):
     """{marker name: Markdown}: what stands between <!-- name --> and <!-- /name --> in the README."""
-    return {"probes": tables.markdown(probes.HEADER, probes.rows(results))}
+    record = read_json(BENCHMARK)
+    parts = [f"{title}:\n\n{tables.markdown(header, rows)}" for title, header, rows in benchmark.sections(record)]
+    return {
+        "probes": tables.markdown(probes.HEADER, probes.rows(results)),
+        "benchmark": "\n\n".join([benchmark.caption(record), *parts]),
+    }
 
 
 def updated(text, results):
