@@ -14,10 +14,13 @@ from pathlib import Path
 
 from igr_ref.backend import device_namespace
 
-from . import data, grid, plan, published, reproduce, sweep, tables
+from . import benchmark, data, grid, peers, plan, published, reproduce, sweep, tables
+from .peers import ours as our_step
 from .progress import Progress, clock
 from .replicas import GPU_WORKERS, LARGEST, largest_group
+from .report import BENCHMARK
 from .store import load_results, provenance, read_json, write_json
+from .tables import benchmark as benchmark_tables
 from .tables import scores
 from .train import Interrupted, State, TrainingError
 from .train import run as run_config
@@ -43,6 +46,11 @@ FIELD_HELP = {
     "n_samples": "relaxed samples an image and step",
     "scored_images": "score only the first so many test or held-out images (default: all)",
     "delta": "softmax++'s constant (eq. 15)",
+}
+BENCHMARK_HELP = {
+    "rounds": "turns of every contestant",
+    "steps": "training steps a turn, a multiple of 25",
+    "images": "images scored a turn",
 }
 TYPES = {"str": str, "int": int, "float": float, "float | None": float, "int | None": int}
 
@@ -102,6 +110,20 @@ def main(argv=None):
     for name in reproduce.COMMANDS:
         add_reproduction(command(name, reproduce_command, f"Run and show the paper's {name[:-1]} {name[-1]}."))
     add_reproduction(command("all", reproduce_command, "Every table and figure, one after the other."))
+    speed = command(
+        "benchmark", benchmark_command, "Time steps, scores and sweeps, beside other libraries if installed."
+    )
+    speed.add_argument("--models", nargs="+", choices=tuple(our_step.PRIORS), default=tuple(our_step.PRIORS))
+    speed.add_argument("--architectures", nargs="+", choices=plan.ARCHITECTURES, default=plan.ARCHITECTURES)
+    speed.add_argument("--libraries", nargs="*", choices=tuple(peers.LIBRARIES), default=tuple(peers.LIBRARIES))
+    for name in ("rounds", "steps", "images"):
+        default = getattr(benchmark.Options, name)
+        speed.add_argument(f"--{name}", type=int, default=default, help=f"{BENCHMARK_HELP[name]} (default {default})")
+    speed.add_argument("--seconds", type=float, default=benchmark.Options.seconds, help="each sweep's (default 10)")
+    speed.add_argument("--skip", nargs="*", choices=("sweep", "scaling"), default=())
+    speed.add_argument(
+        "--output", type=Path, default=BENCHMARK, help="JSON file to write (default figures/benchmark.json)"
+    )
     ours = command("published", published_command, "Run what is missing of the sheets that this project publishes.")
     ours.add_argument("sheets", nargs="*", help=f"which (default: all): {', '.join(published.SHEETS)}")
     ours.add_argument("--results", type=Path, default=RESULTS, help="folder of results (default: experiments/results)")
@@ -409,6 +431,18 @@ def audit_command(args):
         drawn = pictures.draw(rows, folder, page.picture_name)
         print(*page.write(rows, setting, folder, provenance(), drawn), sep=" and ", end=" written; ")
     print(f"{clock(time.monotonic() - started)}.")
+
+
+def benchmark_command(args):
+    fields = {name: getattr(args, name) for name in ("rounds", "steps", "images", "seconds")}
+    lists = {name: tuple(getattr(args, name)) for name in ("models", "architectures", "libraries")}
+    skipped = {name: name not in args.skip for name in ("sweep", "scaling")}
+    options = benchmark.Options(**fields, **lists, **skipped)
+    record = benchmark.measure(options, lambda text: print(text, file=sys.stderr, flush=True))
+    write_json(args.output, record)
+    for title, header, rows in benchmark_tables.sections(record):
+        print(f"{title}\n{tables.text(header, rows)}\n")
+    print(f"{benchmark_tables.caption(record)}\n{args.output}")
 
 
 def report_command(args):

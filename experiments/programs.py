@@ -2,7 +2,8 @@
 
     program.params            every array that training changes, by name
     program.facts             what else a checkpoint and a result must hold (the fitted prior)
-    program.grads(x, rng)     (mean loss, {quantity: array} to diagnose it with, gradients by the names of `params`)
+    program.grads(x, rng)     (mean loss, {quantity: array} to diagnose it with, gradients by the names of `params`);
+                              they may be written over at the next call
     program.learning_rate(t)  at step t = 0, 1, ...
     program.monitor(x, rng)   ELBOs (B,) of the images x, for the learning curve
     program.score(...)        the metrics of the trained model
@@ -112,8 +113,11 @@ class VAEProgram:
 
     def draw(self, rng, n_images, n_samples=1):
         """The relaxation's noise (S, B, N, K-1 or K)."""
-        shape = self.model.noise_shape(n_images, n_samples)
-        return drawn(self.model.family.noise, rng, shape, self.config.dtype, self.xp)
+        *lead, n, k = self.model.noise_shape(n_images, n_samples)
+        # categories first, as a training step lays them in memory: see `models.vae`
+        draws = drawn(self.model.family.noise, rng, (n, k, *lead), self.config.dtype, self.xp)
+        first = -2 - len(lead)
+        return self.xp.moveaxis(draws, (first, first + 1), (-2, -1))
 
     def grads(self, x, rng):
         draws = self.draw(rng, x.shape[-2], self.config.n_samples)
@@ -123,7 +127,6 @@ class VAEProgram:
 
     def _report(self, estimate, grads):
         parts = {"reconstruction term -log p(x|z)": estimate.value, "KL term": estimate.kl}
-        parts |= {f"gradient of {name}": g for name, g in grads.items()}
         if self.replicas:  # (R,), left on the device
             return self.xp.mean(estimate.loss.reshape(self.replicas, -1), axis=-1), parts, grads
         return float(self.xp.mean(estimate.loss)), parts, grads

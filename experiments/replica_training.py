@@ -179,6 +179,7 @@ def train(group, folder, log, quiet=False, checkpoint_seconds=20.0):
                 continue
             group.losses.append(loss)
             due = (group.step + 1) % window == 0 or (group.step + 1) % batches == 0
+            parts |= {f"gradient of {name}": g for name, g in grads.items()}
             if due and group.look(parts):
                 continue
             group.adam.step(group.together.params, grads, group.together.learning_rate(group.step))

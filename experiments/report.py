@@ -7,13 +7,14 @@ import tempfile
 from pathlib import Path
 
 from . import grid, published, reproduce, tables
-from .store import load_results, write_atomically
-from .tables import approximations, claims, probes
+from .store import load_results, read_json, write_atomically
+from .tables import approximations, benchmark, claims, probes
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PAGE = ROOT / "figures" / "REPRODUCTION.md"
+BENCHMARK = ROOT / "figures" / "benchmark.json"
 
 
 def sections(results):
@@ -22,12 +23,21 @@ def sections(results):
     content = {
         "probes": tables.markdown(probes.HEADER, probes.rows(results)),
         "approximations": tables.markdown(approximations.HEADER, approximations.rows(figures, results)),
+        "benchmark": _benchmark(),
         "claims": tables.markdown(claims.HEADER, claims.rows(published.SHEETS, results)),
     }
     for name, sheet in published.SHEETS.items():
         if sheet.command in reproduce.TABLES and sheet.command != "figure2":
             content[name] = tables.markdown(*reproduce.table(sheet.command, sheet.options, results))
     return content
+
+
+def _benchmark():
+    if not BENCHMARK.exists():
+        return "not measured yet"
+    record = read_json(BENCHMARK)
+    parts = [f"{title}:\n\n{tables.markdown(header, rows)}" for title, header, rows in benchmark.sections(record)]
+    return "\n\n".join([benchmark.caption(record), *parts])
 
 
 def _fits(sheet):

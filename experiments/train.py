@@ -175,6 +175,7 @@ def train(config, dataset, folder, xp, log, quiet=False, checkpoint_seconds=20.0
             rng = rngs.pop(state.step)
             loss, parts, grads = state.program.grads(x, rng)
             if not abs(loss) < DIVERGED:  # NaN compares false
+                parts |= {f"gradient of {name}": g for name, g in grads.items()}
                 raise TrainingError(diagnosis(config, state.step, loss, parts, xp))
             state.adam.step(state.params, grads, state.program.learning_rate(state.step))
             state.step += 1

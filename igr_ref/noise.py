@@ -43,7 +43,12 @@ def uniform(rng, shape, dtype=numpy.float64):
 
 
 def gumbel(rng, shape, dtype=numpy.float64):
-    """Gumbel(0, 1) draws, -log E with E a standard exponential, which float32 also rounds to exactly 0 at times."""
+    """Gumbel(0, 1) draws, -log E with E a standard exponential, which float32 also rounds to exactly 0 at times.
+
+    For float32 E = -log u, u <= 1 - 2^-24, again twice as fast: no draw exceeds 16.7, which one in 2e7 would.
+    """
+    if numpy.dtype(dtype) == numpy.float32:
+        return -numpy.log(-numpy.log(uniform(rng, shape, dtype)))
     return -numpy.log(numpy.maximum(rng.standard_exponential(shape, dtype=dtype), _half_step(dtype)))
 
 

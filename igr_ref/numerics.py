@@ -76,8 +76,8 @@ def _log_sum(shifted, axis):
     """log sum_k e^{shifted_k}, max shifted = 0: log1p of all terms but one that is 1, so that e^-40 is not lost."""
     xp, _ = namespace(shifted)
     e, top = xp.exp(shifted), shifted == 0
-    ones = xp.sum(xp.where(top, e, 0), axis=axis, keepdims=True)  # how many tie
-    return xp.log1p(xp.sum(xp.where(top, 0, e), axis=axis, keepdims=True) + (ones - 1))
+    ones = xp.sum(top, axis=axis, keepdims=True, dtype=shifted.dtype)  # how many tie
+    return xp.log1p(xp.sum(e - top, axis=axis, keepdims=True) + (ones - 1))  # e - top is 0 exactly at the top
 
 
 def logsumexp_grad(x, axis=-1):

@@ -173,3 +173,12 @@ def test_the_two_normals_of_a_pair_are_independent():
             assert z < 6, (power, other, z)  # false alarm about 2e-9 for each of nine pairs
     for name, values in (("x + y", (x + y) / 2**0.5), ("x", x)):
         assert scipy.stats.kstest(values, "norm").pvalue > FALSE_ALARM, name
+
+
+def test_gumbels_in_float32_are_those_of_their_uniforms():
+    u = numpy.random.default_rng(7).random(1000).astype("f4")
+    u[:3] = 0, 2.0**-24, 1 - 2.0**-24
+    got = noise.gumbel(Fixed(u), 1000, "float32")
+    want = -numpy.log(-numpy.log(numpy.maximum(u, 2.0**-25).astype(oracle.LONG)))
+    assert got.dtype == numpy.float32
+    numpy.testing.assert_allclose(got, want.astype("f8"), atol=2e-6, rtol=2e-6)

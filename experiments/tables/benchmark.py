@@ -1,0 +1,64 @@
+"""The benchmark's record as tables: milliseconds, and ratios to ours (above 1: the other is slower)."""
+
+from __future__ import annotations
+
+from ..plan import MODELS
+
+OURS = "ours"
+CLOCKS = {"cpu": "CPU time of one thread", "wall": "wall clock"}
+
+
+def _timed(parts, unit):
+    """(header, rows): one row for each model, the contestants as columns."""
+    names = list(dict.fromkeys(name for part in parts for name in part["times"]))
+    header = ("model", f"ours, ms/{unit}", *(name for name in names if name != OURS))
+    rows = []
+    for part in parts:
+        times, own = part["times"], part["times"][OURS]["ms"]
+        cells = [f"{MODELS[part['model']]}, {part['architecture']}", f"{own:.2f}"]
+        for name in names:
+            if name != OURS:
+                cells.append(f"{times[name]['ms']:.2f} ({times[name]['ms'] / own:.2f})" if name in times else "—")
+        rows.append(tuple(cells))
+    return header, rows
+
+
+def sections(record):
+    """[(title, header, rows)] of everything that was measured."""
+    clock = CLOCKS[record["clock"]]
+    out = [(f"Training step of {record['steps'][0]['batch_size']} images, {clock}", *_timed(record["steps"], "step"))]
+    images = [("model", "images/s")]
+    images += [(f"{MODELS[s['model']]}, {s['architecture']}", f"{s['batch_size'] / s['times'][OURS]['ms'] * 1e3:,.0f}")
+               for s in record["steps"]]  # fmt: skip
+    out.append(("Training, ours", images[0], images[1:]))
+    out.append((f"Log-likelihood bound, m = {record['scores'][0]['m']}, {clock}", *_timed(record["scores"], "image")))
+    if record["sweeps"]:
+        header = ("model", "ours, steps/s", "best peer", "steps/s", "ours / peer")
+        rows = []
+        for part in record["sweeps"]:
+            own, *others = part["rates"].values()
+            peer = [name for name in part["rates"] if name != OURS]
+            cells = (peer[0], f"{others[0]:,.0f}", f"{own / others[0]:.2f}") if peer else ("—", "—", "—")
+            rows.append((f"{MODELS[part['model']]}, {part['architecture']}", f"{own:,.0f}", *cells))
+        out.append((f"Sweep: one process for each of {record['provenance']['cores']} cores", header, rows))
+    if "scaling" in record:
+        first = {}
+        rows = []
+        for part in record["scaling"]:
+            base = first.setdefault(part["axis"], part)
+            grown = part["ms"] / base["ms"] / (part["count"] / base["count"])
+            rows.append((f"{part['count']} {part['axis']}", f"{part['ms']:.2f}", f"{grown:.2f}"))
+        header = ("linear IGR-I step", "ms", "ms each, relative to the first")
+        out.append(("Growth with runs (100 images each), images and samples", header, rows))
+    return out
+
+
+def caption(record):
+    """Where, when and with what."""
+    p = record["provenance"]
+    libraries = ", ".join(f"{name} {version}" for name, version in record["libraries"].items()) or "no peers"
+    threads = f"{record['threads']} BLAS thread" + ("s" if record["threads"] > 1 else "")
+    return (
+        f"{record['date']}, {p['cpu']}, {p['cores']} cores, {threads}; Python {p['python']}, NumPy {p['numpy']}, "
+        f"{p['blas']}, {libraries}. In brackets: relative to ours; above 1 the other is slower."
+    )

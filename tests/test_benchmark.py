@@ -1,0 +1,100 @@
+"""The benchmark compares what it times: a contestant that computes something else is an error. No time is asserted."""
+
+from __future__ import annotations
+
+import numpy
+import pytest
+
+from experiments import __main__ as command
+from experiments import benchmark, peers, report
+from experiments.peers import autograd_peer, ours
+from experiments.tables import benchmark as tables
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return ours.synthetic(400, 30)
+
+
+@pytest.mark.parametrize("architecture", ["linear", "nonlinear"])
+@pytest.mark.parametrize("model", list(ours.PRIORS))
+@pytest.mark.parametrize("library", list(peers.LIBRARIES))
+def test_peers_compute_our_loss_and_gradients(library, model, architecture, dataset):
+    pytest.importorskip(library)
+    task = ours.task(model, architecture, dataset)
+    peer = peers.installed((library,))[library]
+    names = list(peer.trainers(task))[:1]
+    trainers = {benchmark.OURS: ours.Trainer(task)} | {name: peer.trainers(task)[name] for name in names}
+    benchmark.agree(task, trainers)
+
+
+@pytest.mark.parametrize("model", list(ours.PRIORS))
+def test_trainers_take_the_same_steps(model, dataset):
+    """Twenty steps of ours and of autograd's from one start, each with its own noise, on the same images."""
+    task = ours.task(model, "linear", dataset)
+    ours_, theirs = ours.Trainer(task), autograd_peer.Trainer(task)
+    losses = ours_.run(20), theirs.run(20)
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    for name, p in ours_.program.params.items():
+        moved, other = p - task.params[name], theirs.params[name] - task.params[name]
+        assert numpy.sum(moved * other) > 0.8 * numpy.linalg.norm(moved) * numpy.linalg.norm(other), name
+
+
+def test_another_loss_or_gradient_is_refused(dataset):
+    task = ours.task("gs", "linear", dataset)
+    own = ours.Trainer(task)
+
+    class Wrong:
+        def __init__(self, loss, gradient):
+            self.factors = loss, gradient
+
+        def check(self, x, noise):
+            loss, grads = autograd_peer.Trainer(task).check(x, noise)
+            return loss * self.factors[0], {**grads, "decoder.0.bias": grads["decoder.0.bias"] * self.factors[1]}
+
+    benchmark.agree(task, {benchmark.OURS: own, "right": Wrong(1, 1)})
+    with pytest.raises(RuntimeError, match="wrong computes another loss"):
+        benchmark.agree(task, {benchmark.OURS: own, "wrong": Wrong(1.001, 1)})
+    with pytest.raises(RuntimeError, match="wrong computes another gradient of decoder.0.bias"):
+        benchmark.agree(task, {benchmark.OURS: own, "wrong": Wrong(1, 1.001)})
+
+
+def test_record_and_tables(dataset, monkeypatch):
+    monkeypatch.setattr(ours, "synthetic", lambda: dataset)
+    options = benchmark.Options(
+        models=("igr_i", "gs"), architectures=("linear",), libraries=("autograd",), rounds=1, steps=1, images=2,
+        sweep=False,
+    )  # fmt: skip
+    said = []
+    record = benchmark.measure(options, said.append)
+    assert [part["model"] for part in record["steps"]] == ["igr_i", "gs"] and "autograd" in record["libraries"]
+    for part in record["steps"]:
+        assert set(part["times"]) == {benchmark.OURS, "autograd", benchmark.PRODUCTS}
+        assert all(entry["ms"] >= 0 and entry["wall_ms"] > 0 for entry in part["times"].values())
+    assert benchmark.best_peer(record["steps"][0]["times"], {"autograd": None}) == ("autograd", "autograd")
+    assert benchmark.best_peer(record["steps"][0]["times"], {}) is None
+    assert {(part["axis"], part["count"]) for part in record["scaling"]} >= {("runs", 4), ("images", 400)}
+    for part in [*record["steps"], *record["scores"]]:  # a clock may be too coarse for one step
+        for entry in part["times"].values():
+            entry["ms"] = entry["wall_ms"]
+    record["scaling"] = [{**part, "ms": part["wall_ms"]} for part in record["scaling"]]
+    for _, header, rows in tables.sections(record):
+        assert rows and all(len(row) == len(header) for row in rows)
+    assert record["provenance"]["numpy"] in tables.caption(record)
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_on_every_core(dataset):
+    assert benchmark.sweep_rate("gs", "linear", None, None, 1.0, lambda text: None) > 1
+
+
+def test_bad_options_are_named(capsys):
+    assert command.main(["benchmark", "--rounds", "0"]) == 2
+    assert "rounds must be at least 1, got 0" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="seconds"):
+        benchmark.Options(seconds=0)
+
+
+def test_readme_shows_the_committed_record():
+    sections = report.sections(report.load_results())
+    assert sections["benchmark"] in report.README.read_text(encoding="utf-8")
