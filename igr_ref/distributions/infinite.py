@@ -21,6 +21,9 @@ from . import gaussian
 from .base import Relaxation, check_parameters
 
 
+FIRST = 32  # sticks that are looked at first for the cut
+
+
 class InfiniteIGR(Relaxation):
     """The law's first K_max coordinates mu, log_sigma (..., K_max); noise eps (..., K_max); samples z (..., K_max + 1).
 
@@ -48,8 +51,12 @@ class InfiniteIGR(Relaxation):
         """w (..., K_max + 1): the sticks, then what they leave."""
         return StickBreaking().forward(gaussian.sample(self.mu, self.log_sigma, noise))
 
-    def _log_rest(self, noise):
-        return log_sigmoid(-gaussian.sample(self.mu, self.log_sigma, noise))
+    def _first(self, noise, first):
+        """y of the first sticks."""
+        return gaussian.sample(self.mu[..., :first], self.log_sigma[..., :first], noise[..., :first])
+
+    def _log_rest(self, noise, first=None):
+        return log_sigmoid(-self._first(noise, first))
 
     def reached(self, noise):
         """Whether the K_max sticks exceed rho: booleans (...)."""
@@ -58,28 +65,48 @@ class InfiniteIGR(Relaxation):
     def kept(self, noise):
         """The number of sticks kept, integers that broadcast against (...): eq. 19's K or its percentile."""
         xp, _ = namespace(noise)
-        k = xp.minimum(k_rho(self._log_rest(noise), self.rho), self.mu.shape[-1])
-        return k if self.percentile is None else percentile(k, self.percentile, self.replicas)
+        n = self.mu.shape[-1]
+        # the first sticks decide, unless the answer lies beyond them: a sample they do not take to rho counts as one more
+        first = min(FIRST, n)
+        while True:
+            k = k_rho(self._log_rest(noise, first), self.rho)
+            kept = k if self.percentile is None else percentile(k, self.percentile, self.replicas)
+            if first == n or bool(xp.all(kept <= first)):
+                return xp.minimum(kept, n)
+            first = min(2 * first, n)
 
     def run(self, noise, kept=None):
         """(z, saved). `kept` replaces the rule above by given numbers in 1..K_max, e.g. `kept_as_published`."""
-        w, stick_saved = StickBreaking().run(gaussian.sample(self.mu, self.log_sigma, noise))
-        xp, _ = namespace(w)
+        xp, _ = namespace(noise)
         kept = self.kept(noise) if kept is None else xp.asarray(kept)
-        k = xp.arange(self.n_categories)
+        # nothing beyond the largest of them depends on anything; whole eights, so that sums round alike for most counts
+        most = min(int(xp.max(kept)) // 8 * 8 + 7 if kept.size else 0, self.mu.shape[-1])
+        w, stick_saved = StickBreaking().run(self._first(noise, most))
+        xp, _ = namespace(w)
+        k = xp.arange(most + 1)
         inside, last = k < kept[..., None], k == kept[..., None]
         # softmax++ of the kept sticks: log delta is the logit that follows them, and e^-inf = 0 exactly
         logits = xp.where(inside, w / like(self.temperature, w), xp.where(last, math.log(self.delta), -math.inf))
         z = softmax(logits.astype(w.dtype))
-        return z, (noise, stick_saved, inside, z, kept)
+        return self._padded(z, self.n_categories), (noise, stick_saved, inside, z, kept)
 
     def pullback(self, saved, z_bar):
         xp, _ = namespace(z_bar)
         noise, stick_saved, inside, z, _ = saved
-        w_bar = xp.where(inside, softmax_vjp(z, z_bar) / like(self.temperature, z), 0)
+        most, n = z.shape[-1] - 1, self.mu.shape[-1]
+        w_bar = xp.where(inside, softmax_vjp(z, z_bar[..., : most + 1]) / like(self.temperature, z), 0)
         y_bar, _ = StickBreaking().pullback(stick_saved, w_bar)
-        mu_bar, log_sigma_bar = gaussian.sample_vjp(self.log_sigma, noise, y_bar)
-        return {"mu": mu_bar, "log_sigma": log_sigma_bar}
+        bars = gaussian.sample_vjp(self.log_sigma[..., :most], noise[..., :most], y_bar)
+        return {name: self._padded(bar, n) for name, bar in zip(("mu", "log_sigma"), bars, strict=True)}
+
+    @staticmethod
+    def _padded(array, n):
+        """The array with zeros appended to its last axis, up to length n."""
+        xp, _ = namespace(array)
+        more = n - array.shape[-1]
+        if more == 0:
+            return array
+        return xp.concatenate([array, xp.zeros((*array.shape[:-1], more), dtype=array.dtype)], axis=-1)
 
     def category(self, noise):
         """argmax of w over the K_max sticks, as numbers 0..K_max - 1. Final, for any more sticks, where `decided`."""
