@@ -11,7 +11,7 @@ import copy
 
 import numpy
 
-from igr_ref import noise
+from igr_ref import models, noise
 
 from .programs import DRAW, program
 
@@ -75,7 +75,7 @@ class Together:
             params = {name: xp.stack([p.params[name] for p in self.each]) for name in first.params}
         self.params = params
         self.batched = copy.copy(first)
-        self.batched.params, self.batched.replicas = params, len(configs)
+        self.batched.params, self.batched.replicas, self.batched.work = params, len(configs), models.Buffers()
         self.batched.build(dataset, temperatures(configs, xp))
         for r, one in enumerate(self.each):
             one.params = {name: array[r] for name, array in params.items()}

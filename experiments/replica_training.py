@@ -153,6 +153,10 @@ class Group:
             self.keep([r for r in range(len(self.configs)) if r not in bad])
 
 
+def steps_between_looks(xp):
+    return 1 if xp is numpy else WINDOW
+
+
 def train(group, folder, log, quiet=False, checkpoint_seconds=20.0):
     """Take the group to the end of its last epoch. Raises Interrupted after a checkpoint."""
     checkpoint, xp = folder / "checkpoint.npz", group.xp
@@ -162,7 +166,7 @@ def train(group, folder, log, quiet=False, checkpoint_seconds=20.0):
     batches = len(group.images) // config.batch_size
     if batches == 0:
         raise ValueError(f"batch_size {config.batch_size} is larger than the {len(group.images)} training images")
-    total, window = config.epochs * batches, 1 if xp is numpy else WINDOW
+    total, window = config.epochs * batches, steps_between_looks(xp)
     if group.step:
         print(f"resumed {len(group.configs)} replicas at step {group.step} of {total}", file=log)
     label = f"{config.label} x {len(group.configs)}"

@@ -207,7 +207,8 @@ def execute(
             errors = dict.fromkeys(names, f"its worker was lost {losses[unit][1]} times ({why})")
         except Exception as error:  # one unit's trouble, whatever it is, is not the sweep's
             text = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
-            errors = dict.fromkeys(names, text)
+            # of a group, some may have been stored before
+            errors = dict.fromkeys((n for n in names if unit.group is None or not is_done(left[n], results)), text)
         for name in names:
             if name not in held:
                 settle(name, errors.get(name))

@@ -29,7 +29,8 @@ class GumbelSoftmax(Relaxation):
             check_parameters(log_alpha=log_alpha)
             if log_alpha.shape[-1] < 2:
                 raise ValueError(f"log_alpha needs at least 2 categories, got shape {log_alpha.shape}")
-        self.log_alpha, self.temperature = log_alpha, check_temperature(temperature)
+            check_temperature(temperature)
+        self.log_alpha, self.temperature = log_alpha, temperature
         self.params = {"log_alpha": log_alpha}
         self.n_categories = log_alpha.shape[-1]
 

@@ -16,6 +16,7 @@ from ..backend import namespace
 from ..distributions import IGR, GumbelSoftmax
 from ..estimators.relax import bounded_parameters
 from ..transforms import Chain, PlanarFlow, SoftmaxPlusPlus, StickBreaking
+from ..transforms.base import check_temperature
 from .buffers import Buffers
 from .mlp import MLP, named, part
 
@@ -42,7 +43,7 @@ def replica_temperature(temperature):
     shape = getattr(temperature, "shape", ())
     if shape not in ((), (*shape[:1], 1, 1, 1, 1)):
         raise ValueError(f"temperature must be a number or an array (R, 1, 1, 1, 1), got shape {shape}")
-    return temperature
+    return check_temperature(temperature)
 
 
 class GumbelSoftmaxFamily(Family):
