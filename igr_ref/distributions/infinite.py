@@ -20,7 +20,6 @@ from ..transforms.base import check_temperature, like
 from . import gaussian
 from .base import Relaxation, check_parameters
 
-
 FIRST = 32  # sticks that are looked at first for the cut
 
 
@@ -66,7 +65,7 @@ class InfiniteIGR(Relaxation):
         """The number of sticks kept, integers that broadcast against (...): eq. 19's K or its percentile."""
         xp, _ = namespace(noise)
         n = self.mu.shape[-1]
-        # the first sticks decide, unless the answer lies beyond them: a sample they do not take to rho counts as one more
+        # the first sticks decide, unless the answer lies beyond them: a sample not yet at rho counts as one more
         first = min(FIRST, n)
         while True:
             k = k_rho(self._log_rest(noise, first), self.rho)
