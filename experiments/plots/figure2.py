@@ -28,7 +28,7 @@ def draw(options, results, path):
         looks = {"color": style.COLOURS[cell.model], "linestyle": "--" if cell.prior_temperature else "-"}
         axes.plot(
             epoch, mean, marker=style.MARKERS[cell.model], markersize=4, markevery=max(1, len(epoch) // 8),
-            label=f"{name}, τ={done[0]['config']['temperature']:g}, {len(done)} seeds", **looks,
+            label=f"{name}, τ={done[0]['config']['temperature']:g}, {len(done)} seed{'s' if len(done) > 1 else ''}", **looks,
         )  # fmt: skip
         if len(done) > 1:
             sd = values.std(axis=0, ddof=1)
@@ -38,5 +38,6 @@ def draw(options, results, path):
         plt.close(figure)
         return None
     axes.set(xlabel="epoch", ylabel="continuous test ELBO / 100 (nats per image)", title=f"{dataset}, linear")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(loc="lower right")
     return style.save(figure, path, shown)
