@@ -26,9 +26,10 @@ def draw(options, results, path):
         mean = values.mean(axis=0)
         name = MODELS[cell.model] + (f" (prior τ {cell.prior_temperature:g})" if cell.prior_temperature else "")
         looks = {"color": style.COLOURS[cell.model], "linestyle": "--" if cell.prior_temperature else "-"}
+        seeds = f"{len(done)} seed{'s' if len(done) > 1 else ''}"
         axes.plot(
             epoch, mean, marker=style.MARKERS[cell.model], markersize=4, markevery=max(1, len(epoch) // 8),
-            label=f"{name}, τ={done[0]['config']['temperature']:g}, {len(done)} seed{'s' if len(done) > 1 else ''}", **looks,
+            label=f"{name}, τ={done[0]['config']['temperature']:g}, {seeds}", **looks,
         )  # fmt: skip
         if len(done) > 1:
             sd = values.std(axis=0, ddof=1)
