@@ -76,10 +76,8 @@ def measure(options, say=print):
     if options.sweep:
         for model in options.models:
             step = next(s for s in record["steps"] if s["model"] == model)
-            rates = {OURS: sweep_rate(model, options.architectures[0], None, None, options.seconds, say)}
             best = best_peer(step["times"], libraries)
-            if best:
-                rates[best[1]] = sweep_rate(model, options.architectures[0], *best, options.seconds, say)
+            rates = sweep_rates(model, options.architectures[0], best, options.seconds, say)
             record["sweeps"].append({"model": model, "architecture": options.architectures[0], "rates": rates})
     if options.scaling:
         say("growth with runs, images and samples")
@@ -170,38 +168,55 @@ def best_peer(times, libraries):
     return min(found)[1:] if found else None
 
 
-def sweep_rate(model, architecture, library, name, seconds, say):
-    """Training steps a second of as many processes as there are cores, one BLAS thread each."""
+def sweep_rates(model, architecture, peer, seconds, say):
+    """{contestant: {"rate", "cpu_rate"}}: steps a second of as many processes as there are cores, one BLAS thread each.
+
+    Ours and the peer (library, contestant), if any, take turns of a second, all processes together. "cpu_rate" is per
+    second of CPU time, times the cores: the rate of a machine that does nothing else.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    say(f"{model}, {architecture}: sweep of {cores} processes, {name or OURS}")
+    say(f"{model}, {architecture}: sweep of {cores} processes")
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(cores), context.Queue()
     before = {key: os.environ.get(key) for key in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     os.environ |= dict.fromkeys(before, "1")
     try:
-        args = (model, architecture, library, name, seconds, barrier, results)
+        args = (model, architecture, peer, seconds, barrier, results)
         processes = [context.Process(target=_sweep_worker, args=args) for _ in range(cores)]
         for process in processes:
             process.start()
-        rates = [results.get(timeout=900 + seconds) for _ in processes]
+        found = [results.get(timeout=900 + 4 * seconds) for _ in processes]
         for process in processes:
             process.join()
     finally:
         for key, value in before.items():
             os.environ.pop(key, None) if value is None else os.environ.update({key: value})
-    return sum(rates)
+    rates = {}
+    for name in found[0]:
+        steps, wall, cpu = (sum(one[name][i] for one in found) for i in range(3))
+        rates[name] = {"rate": steps / wall * cores, "cpu_rate": steps / cpu * cores}
+    return rates
 
 
-def _sweep_worker(model, architecture, library, name, seconds, barrier, results):
+def _sweep_worker(model, architecture, peer, seconds, barrier, results):
+    """Puts {contestant: (steps, seconds, CPU seconds)} of this process into `results`."""
     task = ours.task(model, architecture, ours.synthetic())
-    trainer = peers.installed((library,))[library].trainers(task)[name] if library else ours.Trainer(task)
-    trainer.run(50)
-    barrier.wait(timeout=900)
-    started, steps = time.perf_counter(), 0
-    while time.perf_counter() - started < seconds:
-        trainer.run(25)
-        steps += 25
-    results.put(steps / (time.perf_counter() - started))
+    trainers = {OURS: ours.Trainer(task)}
+    if peer:
+        trainers[peer[1]] = peers.installed(peer[:1])[peer[0]].trainers(task)[peer[1]]
+    totals = {name: [0, 0.0, 0.0] for name in trainers}
+    for trainer in trainers.values():
+        trainer.run(50)
+    for _ in range(max(1, round(seconds))):
+        for name, trainer in trainers.items():
+            barrier.wait(timeout=900)
+            started, cpu, steps = time.perf_counter(), time.process_time(), 0
+            while time.perf_counter() - started < 1:
+                trainer.run(25)
+                steps += 25
+            spent = (steps, time.perf_counter() - started, time.process_time() - cpu)
+            totals[name] = [a + b for a, b in zip(totals[name], spent, strict=True)]
+    results.put(totals)
 
 
 # ---- growth ------------------------------------------------------------------------------------------------------

@@ -34,13 +34,17 @@ def sections(record):
     out.append((f"Log-likelihood bound, m = {record['scores'][0]['m']}, {clock}", *_timed(record["scores"], "image")))
     if record["sweeps"]:
         header = ("model", "ours, steps/s", "best peer", "steps/s", "ours / peer")
-        rows = []
+        rows, key = [], {"cpu": "cpu_rate", "wall": "rate"}[record["clock"]]
         for part in record["sweeps"]:
-            own, *others = part["rates"].values()
-            peer = [name for name in part["rates"] if name != OURS]
-            cells = (peer[0], f"{others[0]:,.0f}", f"{own / others[0]:.2f}") if peer else ("—", "—", "—")
+            own = part["rates"][OURS][key]
+            cells = ("—", "—", "—")
+            for name, rate in part["rates"].items():
+                if name != OURS:
+                    cells = (name, f"{rate[key]:,.0f}", f"{own / rate[key]:.2f}")
             rows.append((f"{MODELS[part['model']]}, {part['architecture']}", f"{own:,.0f}", *cells))
-        out.append((f"Sweep: one process for each of {record['provenance']['cores']} cores", header, rows))
+        per = "second of CPU time, times the cores" if key == "cpu_rate" else "second"
+        title = f"Sweep, one process for each of {record['provenance']['cores']} cores: steps a {per}"
+        out.append((title, header, rows))
     if "scaling" in record:
         first = {}
         rows = []

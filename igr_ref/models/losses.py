@@ -36,14 +36,14 @@ class Bernoulli:
         softplus(l) = max(l, 0) + log 2 - log(1 + |t|), because 1 + e^-|l| = 2/(1 + |t|).
         """
         if work is not None:
-            return self._log_prob_and_grad_in_place(x, logits, work)
+            return self._fast_log_prob_and_grad(x, logits, work)
         xp, _ = namespace(logits)
         t = xp.tanh(0.5 * logits)
         grad = (x - 0.5) - 0.5 * t
         terms = x * logits - xp.maximum(logits, 0) + xp.log(1 + xp.abs(t))
         return xp.sum(terms, axis=-1) - logits.shape[-1] * LOG_2, grad
 
-    def _log_prob_and_grad_in_place(self, x, logits, work):
+    def _fast_log_prob_and_grad(self, x, logits, work):
         """The same, written over `logits`: x l - softplus(l) = x l - l/2 - |l|/2 - log 2 + log(1 + |t|).
 
         Sums run as products with ones, and the logarithm is taken of products of up to 16 factors in [1, 2].
