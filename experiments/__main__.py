@@ -128,6 +128,20 @@ def main(argv=None):
     ours.add_argument("sheets", nargs="*", help=f"which (default: all): {', '.join(published.SHEETS)}")
     ours.add_argument("--results", type=Path, default=RESULTS, help="folder of results (default: experiments/results)")
     add_execution(ours)
+    card = command("gpu", gpu_command, "Check a GPU against NumPy, time it, and say how long the paper's runs take.")
+    card.add_argument("--device", choices=("cpu", "gpu"), default="gpu", help="cpu: to try the command itself")
+    card.add_argument("--output", type=Path, default=Path("gpu.json"), help="where to save (default %(default)s)")
+    card.add_argument("--replicas", nargs="+", type=int, default=[1, 5, 50], help="groups to time (default: 1 5 50)")
+    card.add_argument("--seconds", type=float, default=2.0, help="for each measurement (default %(default)s)")
+    card.add_argument("--images", type=int, default=60_000, help="training images (default %(default)s)")
+    card.add_argument("--scored", type=int, default=10, help="images to time the scoring with (default %(default)s)")
+    card.add_argument("--m", type=int, default=1000, help="codes an image (default %(default)s)")
+    card.add_argument("--size", type=int, default=4096, help="of the matrix products (default %(default)s)")
+    card.add_argument("--no-rivals", action="store_true", help="do not time PyTorch and JAX")
+    card.add_argument("--minutes", type=float, default=0, help="then run --then for so long, to a checkpoint")
+    card.add_argument("--then", nargs=argparse.REMAINDER, default=[], metavar="...",
+                      help="the rest of the line: a command of this program, as in --minutes 20 --then table1 "
+                      "--preset paper --device gpu --results results")  # fmt: skip
     renew = command(
         "report",
         report_command,
@@ -414,6 +428,31 @@ def estimators_command(args):
     ]  # fmt: skip
     print(tables.text(header, rows))
     print(f"\n{path} and {path.with_suffix('.json')} written; {clock(measured['seconds'])}.")
+
+
+def gpu_command(args):
+    from . import gpu
+
+    if bool(args.then) != (args.minutes > 0):
+        raise ValueError("--minutes and --then go together: how long, and what")
+    if min(args.replicas) < 1 or min(args.seconds, args.scored, args.m, args.size) <= 0 or args.images < 200:
+        raise ValueError("--replicas, --seconds, --scored, --m and --size must be positive, --images 200 or more")
+    say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
+    record = gpu.measure(
+        args.output, args.device, args.replicas, args.seconds, args.images, args.scored, args.m, args.size,
+        not args.no_rivals, say,
+    )  # fmt: skip
+    if args.then:
+        record["then"] = gpu.run_for(args.minutes, args.then, say)
+        write_json(args.output, record)
+    wrong = record.get("disagreements", {"agreement": "not checked"})
+    for name, got in wrong.items():
+        print(f"DIFFERS {name}: {got}", file=sys.stderr)
+    failed = [name for name, value in record.items() if isinstance(value, dict) and "error" in value]
+    if failed:
+        print(f"FAILED: {', '.join(failed)}", file=sys.stderr)
+    print(f"{len(record.get('agreement', ()))} checks against NumPy, {len(wrong)} differ; {args.output} written")
+    return 1 if wrong or failed else 0
 
 
 def audit_command(args):

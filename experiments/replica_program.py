@@ -7,7 +7,9 @@ are those of its own run up to the rounding of sums.
 
 from __future__ import annotations
 
+import concurrent.futures
 import copy
+import os
 
 import numpy
 
@@ -17,15 +19,31 @@ from .programs import DRAW, program
 
 
 class Streams:
-    """The keyed streams of R replicas. Replicas with the same seed share their draws, which are made and moved once."""
+    """The keyed streams of R replicas. Replicas with the same seed share their draws, which are made and moved once.
 
-    def __init__(self, seeds, xp):
+    ahead: while the device is at a step, threads of the host draw the noise of the next one, as much as this step took.
+    """
+
+    def __init__(self, seeds, xp, ahead=None):
         self.xp, self.distinct = xp, list(dict.fromkeys(seeds))
         where = [self.distinct.index(seed) for seed in seeds]
         self.where = None if len(self.distinct) == len(seeds) else xp.asarray(numpy.array(where))
+        ahead = xp is not numpy if ahead is None else ahead
+        threads = min(len(self.distinct), os.cpu_count() or 1)
+        self.pool = concurrent.futures.ThreadPoolExecutor(threads) if ahead else None
+        self.next, self.last = None, None
 
     def at(self, stream, step):
-        return Generators(self, stream, step)
+        """The Generators of a step."""
+        key, made, asked = (stream, step), None, self.last.asked if self.last is not None else []
+        if self.next is not None and self.next[0] == key:
+            made = self.next[1]
+        self.next, self.last = None, Generators(self, key, made)
+        if self.pool is not None and asked:
+            following = (stream, step + 1)
+            futures = [self.pool.submit(_draws, seed, following, list(asked)) for seed in self.distinct]
+            self.next = following, (list(asked), futures)
+        return self.last
 
     def spread(self, distinct):
         """A host array for each distinct seed -> one device array (R, ...)."""
@@ -40,16 +58,30 @@ class Streams:
 class Generators:
     """What a program draws a step's noise from: one generator for each distinct seed, as in the runs by themselves.
 
-    `draw` is all that a program asks for, so draws made on the device can take its place.
+    `draw` is all that a program asks for, so draws made on the device can take its place. made: draws made ahead, as
+    (what was asked for, a future of the arrays for each seed).
     """
 
-    def __init__(self, streams, stream, step):
-        self.streams = streams
-        self.generators = [noise.generator(seed, stream, step) for seed in streams.distinct]
+    def __init__(self, streams, key, made=None):
+        self.streams, self.key, self.made, self.asked, self.generators = streams, key, made, [], None
 
     def draw(self, law, shape, dtype, xp):
         """(R, *shape) draws of the law."""
+        self.asked.append((law, shape, dtype))
+        i = len(self.asked)
+        if self.generators is None and self.made is not None and self.made[0][:i] == self.asked:
+            return self.streams.spread([future.result()[i - 1] for future in self.made[1]])
+        if self.generators is None:  # nothing made ahead, or something else: from the start, past what was drawn
+            self.generators = [noise.generator(seed, *self.key) for seed in self.streams.distinct]
+            for rng in self.generators:
+                for before in self.asked[:-1]:
+                    DRAW[before[0]](rng, *before[1:])
         return self.streams.spread([DRAW[law](rng, shape, dtype) for rng in self.generators])
+
+
+def _draws(seed, key, asked):
+    rng = noise.generator(seed, *key)
+    return [DRAW[law](rng, shape, dtype) for law, shape, dtype in asked]
 
 
 def temperatures(configs, xp):

@@ -17,7 +17,7 @@ import pytest
 
 from experiments import __main__ as cli
 from experiments import data, plan, programs, replica_program, replica_training, replicas, store, sweep, train
-from igr_ref import models
+from igr_ref import models, noise
 
 from .strict_array import NAMESPACE, StrictArray, same_bits
 from .sweep_cases import inline, metrics
@@ -103,9 +103,9 @@ def test_images_and_noise_are_those_of_the_runs_bit_for_bit(model, tmp_path, mon
     seen = []
     real = models.VAE.loss_and_grads
 
-    def recorded(self, params, x, noise, *rest):
-        seen.append((x.copy(), noise.copy()))
-        return real(self, params, x, noise, *rest)
+    def recorded(self, params, x, draws, *rest):
+        seen.append((x.copy(), draws.copy()))
+        return real(self, params, x, draws, *rest)
 
     monkeypatch.setattr(models.VAE, "loss_and_grads", recorded)
     configs = seeds_and_temperatures(model=model)
@@ -115,8 +115,8 @@ def test_images_and_noise_are_those_of_the_runs_bit_for_bit(model, tmp_path, mon
         seen.clear()
         trained_alone(config, tmp_path / config.id)
         assert len(seen) == len(together) == 2 * (1437 // 100)
-        for (x, noise), (all_x, all_noise) in zip(seen, together, strict=True):
-            assert x.tobytes() == all_x[r].tobytes() and noise.tobytes() == all_noise[r].tobytes()
+        for (x, draws), (all_x, all_draws) in zip(seen, together, strict=True):
+            assert x.tobytes() == all_x[r].tobytes() and draws.tobytes() == all_draws[r].tobytes()
     assert together[0][1][0].tobytes() != together[0][1][2].tobytes()  # seeds differ
     assert together[0][0].tobytes() != together[1][0].tobytes()
 
@@ -461,3 +461,21 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
             cli.main(["table1", "--replicas", bad])
         assert stop.value.code == 2
         assert "wanted auto or a whole number of at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_draws_made_ahead_are_the_draws(ahead):
+    """Also where a step asks for something else than the one before, or steps do not follow one another."""
+    streams = replica_program.Streams([5, 7, 5], numpy, ahead)
+    first, second, third = ("normal", (2, 3), "float32"), ("uniform", (4,), "float64"), ("gumbel", (2, 3), "float32")
+    asked = [[first], [first], [first, second], [first, second], [first, third], [first], [], [second], [second]]
+    for step, requests in zip((0, 1, 2, 3, 4, 5, 6, 7, 9), asked, strict=True):
+        got = streams.at("train", step)
+        singles = [noise.generator(seed, "train", step) for seed in (5, 7, 5)]
+        for law, shape, dtype in requests:
+            want = numpy.stack([programs.DRAW[law](rng, shape, dtype) for rng in singles])
+            out = got.draw(law, shape, dtype, numpy)
+            assert out.dtype == want.dtype and out.tobytes() == want.tobytes()
+        if ahead and step in (2, 8):
+            assert streams.next[0] == ("train", step + 1)
+    assert (streams.pool is not None) == ahead
