@@ -185,7 +185,7 @@ class RelaxProgram(DiscreteProgram):
         decoder = {name[8:]: p for name, p in self.params.items() if name.startswith("decoder.")}
         hvp = None
         if isinstance(model.likelihood, models.Bernoulli):
-            hvp = lambda z, t: bernoulli_decoder_hvp(decoder, z, t)  # noqa: E731
+            hvp = lambda z, t: bernoulli_decoder_hvp(decoder, z, t, decoder_grads.at(z))  # noqa: E731
         chain = family.chain(o) if hasattr(family, "chain") else None
         by_control = variance_gradient(estimate, hvp, chain)
         for name, p in control.items():  # without a second-order product the temperatures stay where they are

@@ -43,6 +43,7 @@ TESTS = {  # module below igr_ref -> the test files that must catch its mutants
     "distributions.kumaraswamy": "kumaraswamy",
     "distributions.infinite": "infinite",
     "recovery.gaussian_argmax": "gaussian_argmax",
+    "recovery._factors": "gaussian_argmax",
     "recovery.stick_breaking": "recovery_stick_breaking",
     "recovery._sticks": "recovery_stick_breaking",
     "recovery._chebyshev": "recovery_stick_breaking",

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backend import namespace
-from ..numerics import sigmoid, softmax, softmax_vjp
+from ..numerics import softmax, softmax_vjp
 
 NETWORK = ("r.0.weight", "r.0.bias", "r.1.weight", "r.1.bias")
 
@@ -101,8 +101,10 @@ def parameter_gradients(params, pair, at, y_dot, c_bar, slope_sign, f_hvp=None):
     return grads
 
 
-def bernoulli_decoder_hvp(decoder, z, t):
+def bernoulli_decoder_hvp(decoder, z, t, forward=None):
     """(d^2f/dz^2) t of f(z) = -log p(x|z), a Bernoulli decoder of ReLU layers: the same for every image x.
+
+    forward: (layer inputs, outputs) of the decoder at z, if they are at hand.
 
     decoder: "0.weight" (N K, .), "0.bias", "1.weight", ...: the names and shapes of models.mlp.MLP.
     With J = dl/dz (the layers' masks are constant almost everywhere) it is J^T diag(sigmoid(l) sigmoid(-l)) J t.
@@ -111,18 +113,27 @@ def bernoulli_decoder_hvp(decoder, z, t):
     weights = [decoder[f"{i}.weight"] for i in range(len(decoder) // 2)]
     lead = weights[0].shape[:-2]
     x, x_dot = (xp.reshape(v, (*lead, -1, weights[0].shape[-2])) for v in (z, t))
-    masks = []
+    inputs, x = _forward(decoder, weights, x) if forward is None else forward
+    masks = [layer > 0 for layer in inputs[1:]]
     for i, weight in enumerate(weights):
-        x = xp.matmul(x, weight) + decoder[f"{i}.bias"][..., None, :]
         x_dot = xp.matmul(x_dot, weight)
-        if i + 1 < len(weights):
-            masks.append(x > 0)
-            x, x_dot = x * masks[-1], x_dot * masks[-1]
-    bar = sigmoid(x) * sigmoid(-x) * x_dot
+        x_dot = x_dot * masks[i] if i < len(masks) else x_dot
+    e = xp.exp(-xp.abs(x))
+    bar = e / ((1 + e) * (1 + e)) * x_dot  # sigmoid(x) sigmoid(-x)
     for weight in reversed(weights):
         bar = xp.matmul(bar, xp.swapaxes(weight, -1, -2))
         bar = bar * masks.pop() if masks else bar
     return xp.reshape(bar, z.shape)
+
+
+def _forward(decoder, weights, x):
+    """(layer inputs, outputs) of ReLU layers."""
+    xp, _ = namespace(x)
+    inputs = [x]
+    for i, weight in enumerate(weights):
+        x = xp.matmul(inputs[-1], weight) + decoder[f"{i}.bias"][..., None, :]
+        inputs.append(xp.maximum(x, 0))
+    return inputs[:-1], x
 
 
 def _dot(a, b):

@@ -163,18 +163,26 @@ def kl_term(q, p, value, log_p=None, grads=None):
 
     grads: the KL's gradients, if they are at hand.
     """
+    log_p = log_probs(q) if log_p is None else log_p
+    kl, bar = uniform_kl(p, value, log_p)
+    if p is None:
+        return kl, {}
+    grads = log_probs_pullback(q, log_p, bar) if grads is None else grads
+    return kl, {name: bar.astype(q.params[name].dtype) for name, bar in grads.items()}
+
+
+def uniform_kl(p, value, log_p):
+    """(kl (...) in value's dtype, the cotangent on log_p for its gradient (..., N, K)): zeros if p is None.
+
+    ValueError for any other p than None and "uniform".
+    """
     xp, _ = namespace(value)
     if p is None:
-        return xp.zeros_like(value), {}
+        return xp.zeros_like(value), 0.0
     if not (isinstance(p, str) and p == UNIFORM):
         raise ValueError(f"p must be None or 'uniform' (the exact KL of the discrete law), got {p!r}")
-    log_p = log_probs(q) if log_p is None else log_p
-    if grads is None:
-        kl, grads = kl_uniform(q, log_p)
-    else:
-        kl = xp.sum(uniform_term(log_p), axis=-1)
-    grads = {name: bar.astype(q.params[name].dtype) for name, bar in grads.items()}
-    return over_variables(kl).astype(value.dtype), grads
+    term = uniform_term(log_p)
+    return over_variables(xp.sum(term, axis=-1)).astype(value.dtype), term
 
 
 def _mu_sigma(q):

@@ -18,9 +18,10 @@ from typing import Any
 
 from ..backend import namespace
 from ..numerics import log1mexp, logsumexp, softplus
+from ..recovery._grid import rule_for
 from ..transforms.base import one_hot
-from .base import Estimate, add_grads
-from .score_function import kl_term, log_probs, log_probs_pullback
+from .base import Estimate
+from .score_function import log_probs, log_probs_pullback, uniform_kl
 
 SATURATED = 1e-5  # with less mass than this outside the set, all ratios are 1: the set stands for the whole law
 
@@ -54,29 +55,33 @@ def unordered_set(q, noise, f, p=None, kool_direct=False, sample_axis=0):
 
 def draw_set(q, noise):
     """CodeSet drawn by stochastic beam search."""
-    law = log_probs(q)
+    law = log_probs(q, "absolute", rule_for(_any(q)))
     return code_set(*beam_search(law, noise), law)
 
 
 def from_set(q, drawn, f, p=None, kool_direct=False, sample_axis=0):
     """The estimate at a set already drawn (a caller that trains a decoder needs its weights); see `unordered_set`."""
     xp, _ = namespace(drawn.log_p)
-    law = log_probs(q) if drawn.law is None else drawn.law
-    dtype = next(iter(q.params.values())).dtype
+    rule, dtype = rule_for(_any(q)), _any(q).dtype
+    law = log_probs(q, "absolute", rule) if drawn.law is None else drawn.law
     b = one_hot(drawn.codes, law.shape[-1], xp, law.dtype)  # (..., S, N, K)
     value, _ = f(xp.moveaxis(b, -3, sample_axis if sample_axis >= 0 else sample_axis - 2).astype(dtype))
     values, weights = xp.moveaxis(value, sample_axis, -1), drawn.weights  # (..., S)
     mean = xp.sum(weights * values, axis=-1).astype(value.dtype)
-    kl, kl_grads = kl_term(q, p, mean, law)
+    kl, kl_bar = uniform_kl(p, mean, law)
     if kool_direct:
         values, total = values + kl[..., None], xp.sum(weights, axis=-1)
-        kl = (total * kl).astype(value.dtype)
-        kl_grads = {name: (total[..., None, None] * g).astype(dtype) for name, g in kl_grads.items()}
+        kl, kl_bar = (total * kl).astype(value.dtype), total[..., None, None] * kl_bar
     beta = xp.sum(drawn.baseline_weights * values[..., None, :], axis=-1)
-    # sum_i c_i dlog q(b_i) = sum_{n,k} [sum_i c_i b_ink] dlog P_nk: one pullback of the law for the whole set
+    # sum_i c_i dlog q(b_i) = sum_{n,k} [sum_i c_i b_ink] dlog P_nk: one pullback for the set and the KL
     c = weights * (values - beta)
-    bars = log_probs_pullback(q, law, xp.sum(c[..., None, None] * b, axis=-3))
-    return Estimate(mean, kl, add_grads({name: bar.astype(dtype) for name, bar in bars.items()}, kl_grads))
+    bars = log_probs_pullback(q, law, xp.sum(c[..., None, None] * b, axis=-3) + kl_bar, rule)
+    return Estimate(mean, kl, {name: bar.astype(dtype) for name, bar in bars.items()})
+
+
+def _any(q):
+    """One of q's parameters."""
+    return next(iter(q.params.values()))
 
 
 def beam_search(log_p, noise):

@@ -141,6 +141,23 @@ class MLP:
                 out_bar = act_vjp(saved[i], x_bar) if i > 0 else x_bar
         return grads, out_bar
 
+    def backward(self, params, saved, out_bar, input_bar=True):
+        """(every layer's out_bar, x_bar): the pullback but for the parameters' gradients, which `gradients` adds."""
+        xp, _ = namespace(out_bar)
+        _, act_vjp = ACTIVATIONS[self.activation]
+        out_bars = [out_bar]
+        for i in range(len(saved) - 1, -1 if input_bar else 0, -1):
+            x_bar = xp.matmul(out_bars[0], xp.swapaxes(params[f"{i}.weight"], -1, -2))
+            out_bars.insert(0, act_vjp(saved[i], x_bar) if i > 0 else x_bar)
+        return (out_bars[1:], out_bars[0]) if input_bar else (out_bars, None)
+
+    def gradients(self, params, saved, out_bars):
+        """Gradients with the names of `params`, from what `run` and `backward` left."""
+        grads = {}
+        for i, (x, out_bar) in enumerate(zip(saved, out_bars, strict=True)):
+            grads[f"{i}.weight"], grads[f"{i}.bias"], _ = dense_vjp(x, params[f"{i}.weight"], out_bar, False)
+        return grads
+
 
 def named(prefix, params):
     """The parameters under "prefix.name", as a model of several parts keeps them in one dict."""

@@ -12,6 +12,8 @@ sooner than over ten neighbours, and neither the relaxations nor the estimators 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..backend import namespace
 from ..distributions import IGR, GumbelSoftmax
 from ..estimators.relax import bounded_parameters
@@ -176,6 +178,33 @@ def igr_sb_family(n_variables, n_categories, temperature, prior_mu, prior_log_si
     return IGRFamily(n_variables, n_categories, transform, prior_mu, prior_log_sigma)
 
 
+class DecoderGradients(Mapping):
+    """The decoder's gradients of the last call of f, computed when they are asked for: REBAR calls f three times, and
+    needs them once. `calls` holds (z, layer inputs, outputs, layer cotangents) of every call, rows being S B images."""
+
+    def __init__(self, decoder, params):
+        self.decoder, self.params, self.calls, self._grads = decoder, params, [], (None, None)
+
+    def at(self, z):
+        """(layer inputs, outputs) of the call with this very array z, None if there was none."""
+        return next((call[1:3] for call in self.calls if call[0] is z), None)
+
+    def _last(self):
+        last = self.calls[-1]
+        if self._grads[0] is not last:
+            self._grads = (last, self.decoder.gradients(self.params, last[1], last[3]))
+        return self._grads[1]
+
+    def __getitem__(self, name):
+        return self._last()[name]
+
+    def __iter__(self):
+        return iter(self._last())
+
+    def __len__(self):
+        return len(self._last())
+
+
 class VAE:
     """Encoder and decoder MLPs around a relaxation family and a pixel likelihood.
 
@@ -283,11 +312,12 @@ class VAE:
         """(f, decoder_grads): f(z ([R,] S, B, N, K)) = (-log p(x|z) ([R,] S, B), its gradient by z), for an estimator.
 
         Each call leaves in `decoder_grads` the decoder's gradients of the sum of `weights` f(z), weights ([R,] S, B)
-        with 1/(S B) for None: those of the last call stand. So do, with `work`, the arrays it returned.
+        with 1/(S B) for None: those of the last call stand. So do, with `work`, the arrays it returned. Without, they
+        are computed when they are asked for: DecoderGradients.
         """
         decoder_params = part(params, "decoder")
         layers, pixels = (None, None) if work is None else (work.part("decoder"), work.part("pixels"))
-        decoder_grads = {}
+        decoder_grads = DecoderGradients(self.decoder, decoder_params) if work is None else {}
 
         def f(z):
             lead = z.shape[:-2]  # ([R,] S, B)
@@ -298,9 +328,13 @@ class VAE:
             bar = bar.reshape(*rows.shape[:-1], -1)
             share = 1.0 / (lead[-2] * lead[-1]) if weights is None else weights.reshape(*rows.shape[:-1], 1)
             xp, _ = namespace(bar)
-            weighted = bar * -share if work is None else xp.multiply(bar, -share, out=bar)
-            grads, z_bar = self.decoder.pullback(decoder_params, saved, weighted, weights is None, layers, True)
-            decoder_grads.update(grads)
+            if work is None:
+                out_bars, z_bar = self.decoder.backward(decoder_params, saved, bar * -share, weights is None)
+                decoder_grads.calls.append((z, saved, outputs.reshape(bar.shape), out_bars))
+            else:
+                weighted = xp.multiply(bar, -share, out=bar)
+                grads, z_bar = self.decoder.pullback(decoder_params, saved, weighted, weights is None, layers, True)
+                decoder_grads.update(grads)
             # undo the share, so that each sample's own gradient is left; with weights nobody asks for it
             return -log_p, None if z_bar is None else z_bar.reshape(z.shape) * (lead[-2] * lead[-1])
 

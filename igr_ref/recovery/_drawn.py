@@ -138,13 +138,13 @@ def solve(mu, sigma, k, located, rule, v=None, m=None):
     else:
         tail, x = xp.zeros(k.shape), (m - located.edge) / located.span
     low, high, dm = xp.zeros_like(x), xp.ones_like(x), xp.zeros((k.size, 2 * mu.shape[1]))
-    todo, size = xp.arange(k.size), max(1, CHUNK // (mu.shape[1] * (rule.nodes + 1)))
+    todo, size = xp.arange(k.size), max(1, CHUNK // (mu.shape[1] * (rule.inner + 1)))
     for _ in range(60):
         wide = []
         for start in range(0, todo.size, size):
             i = todo[start : start + size]
             part = Located(**{name: array[i] for name, array in vars(located).items()})
-            args = (mu[i], sigma[i], k[i], part, rule.nodes, x[i])
+            args = (mu[i], sigma[i], k[i], part, rule, x[i])
             excess, step, dm[i], tail[i] = _newton(*args, tail[i] if m is None else None)
             # a step that leaves the bracket becomes a bisection
             low[i], high[i] = xp.where(excess <= 0, x[i], low[i]), xp.where(excess >= 0, x[i], high[i])
@@ -158,17 +158,17 @@ def solve(mu, sigma, k, located, rule, v=None, m=None):
     return (located.edge + located.span * x if m is None else m), dm, tail
 
 
-def _newton(mu, sigma, k, located, nodes, x, tail):
+def _newton(mu, sigma, k, located, rule, x, tail):
     """(excess of int w at x, Newton's step in x, dm after that step (L, 2n), tail); tail=None: x is the winner's."""
     xp, _ = namespace(mu)
-    nodes_x, weight = (xp.asarray(array) for array in gauss_legendre(nodes))
+    nodes_x, weight = (xp.asarray(array) for array in gauss_legendre(rule.inner))
     points = xp.concatenate([0.5 * (nodes_x + 1), xp.ones(1)])
     span = located.span[:, None] * x[:, None]
     # columns: the integral between the edge and m, and the value at m
     inside = xp.concatenate([0.5 * weight, xp.zeros(1)]) * xp.abs(span)
-    at_end = xp.concatenate([xp.zeros(nodes), xp.ones(1)]) + 0 * span
+    at_end = xp.concatenate([xp.zeros(rule.inner), xp.ones(1)]) + 0 * span
     t = located.edge[:, None] + span * points
-    winner = Winner(Factors(mu, sigma, t, xp.ones_like(t)), k)
+    winner = Winner(Factors(mu, sigma, t, xp.ones_like(t), rule.degree), k)
     (mass, scores), (density, scores_end) = winner.integrals(inside, at_end)
     reached, scores = located.before + mass, located.scores_before + scores
     direction = xp.where(located.span > 0, 1.0, -1.0)

@@ -10,18 +10,18 @@ Inside the panels Phi_j >= S > 1e-18, so nothing here needs a logarithm.
 from __future__ import annotations
 
 from ..backend import namespace
-from ._normal import phi_and_Phi
+from ._normal import DEGREE, phi_and_Phi
 
 
 class Factors:
     """Laws mu, sigma (L, n) at points t (L, T) with weights (L, T): arrays (n, L, T), and S times the weights."""
 
-    def __init__(self, mu, sigma, t, weight):
+    def __init__(self, mu, sigma, t, weight, degree=DEGREE):
         xp, _ = namespace(t)
         self.mu, self.sigma, self.rate = mu, sigma, 1 / sigma
         self.a = t - mu.T[:, :, None]
         self.a *= self.rate.T[:, :, None]
-        self.ratio, Phi = phi_and_Phi(self.a)
+        self.ratio, Phi = phi_and_Phi(self.a, degree)
         self.ratio /= Phi  # sigma_j r_j
         self.weight = xp.prod(Phi, axis=0) * weight
 

@@ -1,41 +1,44 @@
 """Panels for Prop. 2: one set for all categories of a law, laws with equal numbers of panels computed together.
 
 The integrands are S = prod_j Phi_j with one factor Phi_k replaced by phi_k (or two of them).
-(1) Below `low`, where log S = LOG_LOW, the largest y lies with probability 3e-17; above max_j (mu_j + REACH sigma_j)
-    no Phi_j differs from 1 any more. log S is concave and increasing: Newton's steps from the left stay on the left.
+(1) Below `low` the largest y lies with probability S(low) < Phi(-reach), above `high` = max_j (mu_j + reach sigma_j)
+    with less than K Phi(-reach). log S is concave and increasing: Newton's steps from the left stay on the left.
 (2) Phi(a + ib), b up to 3, exceeds Phi(a) by a factor of at most e^{c(a) b^2/2}, c(a) = clip((C_0 - a)/C_1, 0, 1), and
     phi by e^{b^2/2}: in the complex plane, integrands at t grow like a Gaussian of precision
-        rate^2 = sum_j c(a_j)/sigma_j^2 + max_k (1 - c(a_k))/sigma_k^2,  a_j = (t - mu_j)/sigma_j, k with a_k < REACH,
+        rate^2 = sum_j c(a_j)/sigma_j^2 + max_k (1 - c(a_k))/sigma_k^2,  a_j = (t - mu_j)/sigma_j, k with a_k < reach,
     or less; c decreases, so that the rate at a panel's left end serves it all. Panels are width/rate wide.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..backend import namespace
 from ._factors import Factors
-from ._normal import END, hazard_and_log
+from ._normal import DEGREE, END, hazard_and_log
 from ._quadrature import gauss_legendre_points
 
-REACH = END  # phi(8.5) < 1e-16
-LOG_LOW = -38.0
 C_0, C_1 = 3.2, 4.0
 CHUNK = 64_000  # elements of an array (K-1, laws, points): a few of them fit a processor's cache
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Gauss-Legendre nodes of a panel; width: above; close: a Newton step for the winner, as a part of its panel, below
-    which the next one would be less than its square."""
+    """nodes: of a panel; width, reach: above; degree: of the polynomial for Mills' ratio. For the winner (`_drawn`),
+    inner: nodes between the edge of its panel and m; close: the last Newton step's size, as a part of the panel."""
 
     nodes: int = 16
     width: float = 5.0
     close: float = 1e-7
+    degree: int = DEGREE
+    reach: float = END  # phi(8.5) < 1e-16
+    inner: int = 16
 
 
-FINE = Rule()  # probabilities to 2e-14, P_k times its score to 3e-13, for sigma from .05 to 20
-SINGLE = Rule(width=8.0, close=1e-5)  # to 3e-10 and 2e-8 (1e-10 and 2e-9 in the range of eq. 37): for float32
+FINE = Rule()  # P to 2e-14, P_k times its score to 3e-13, for sigma from .05 to 20
+# P to 3e-10 and P_k times its score to 5e-8; to 3e-11 and 1e-9 in the range of eq. 37: for float32
+SINGLE = Rule(width=8.0, close=1e-5, degree=11, reach=7.0, inner=14)
 
 
 def edges(mu, sigma, rule):
@@ -44,14 +47,14 @@ def edges(mu, sigma, rule):
     P is the largest number of panels; rows with fewer repeat their last edge.
     """
     xp, _ = namespace(mu)
-    low = _low(mu, sigma)
-    high = xp.maximum(xp.max(mu + REACH * sigma, axis=-1, keepdims=True), low)
+    low = _low(mu, sigma, rule.reach)
+    high = xp.maximum(xp.max(mu + rule.reach * sigma, axis=-1, keepdims=True), low)
     precision = sigma**-2
     end, found = low, [low]
     while bool(xp.any(end < high)):
         a = (end - mu) / sigma
         c = xp.clip((C_0 - a) / C_1, 0, 1)
-        own = xp.max((a < REACH) * (1 - c) * precision, axis=-1, keepdims=True)
+        own = xp.max((a < rule.reach) * (1 - c) * precision, axis=-1, keepdims=True)
         rate = xp.sqrt(xp.sum(c * precision, axis=-1, keepdims=True) + own)
         # the last rate may be 0: no Phi_j moves any more
         step = rule.width / xp.maximum(rate, 1e-300)
@@ -61,13 +64,14 @@ def edges(mu, sigma, rule):
     return all_edges, xp.sum(all_edges[:, 1:] > all_edges[:, :-1], axis=-1)
 
 
-def _low(mu, sigma):
-    """(L, 1): 0, or a t > 0 with log S(t) a little below LOG_LOW."""
+def _low(mu, sigma, reach):
+    """(L, 1): 0, or a t > 0 with log S(t) a little below log Phi(-reach)."""
     xp, _ = namespace(mu)
-    t = xp.maximum(xp.max(mu - REACH * sigma, axis=-1, keepdims=True), 0)
+    t = xp.maximum(xp.max(mu - reach * sigma, axis=-1, keepdims=True), 0)
+    target = math.log(0.5 * math.erfc(reach / math.sqrt(2)))
     for _ in range(100):
-        ratio, log_Phi = hazard_and_log((t - mu) / sigma)
-        missing = LOG_LOW - xp.sum(log_Phi, axis=-1, keepdims=True)
+        ratio, log_Phi = hazard_and_log((t - mu) / sigma, 8)
+        missing = target - xp.sum(log_Phi, axis=-1, keepdims=True)
         if not bool(xp.any(missing > 1)):
             break
         slope = xp.sum(ratio / sigma, axis=-1, keepdims=True)
@@ -93,7 +97,7 @@ def over_laws(function, mu, sigma, *more, rule=FINE):
         )
         rows = order[start:stop]
         row_edges = all_edges[rows][:, : number + 1]
-        factors = Factors(mu[rows], sigma[rows], *gauss_legendre_points(row_edges, rule.nodes))
+        factors = Factors(mu[rows], sigma[rows], *gauss_legendre_points(row_edges, rule.nodes), rule.degree)
         pieces.append(function(factors, row_edges, *(array[rows] for array in more)))
         start = stop
     place = xp.argsort(order)

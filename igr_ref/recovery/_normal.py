@@ -26,23 +26,23 @@ ROOT = math.sqrt(2 * math.pi)
 
 
 @functools.cache
-def _coefficients():
-    """2 c_i / sqrt(2 pi), i = DEGREE..0: the sum times e^{-x^2/2} is 2 Phi(-x)."""
+def _coefficients(degree):
+    """2 c_i / sqrt(2 pi), i = degree..0: the sum times e^{-x^2/2} is 2 Phi(-x)."""
 
     def ratio(s):
         return scipy.special.erfcx((BETA / (s - ALPHA) - SHIFT) / math.sqrt(2))
 
-    return [float(c) for c in chebyshev.cheb2poly(chebyshev.chebinterpolate(ratio, DEGREE))[::-1]]
+    return [float(c) for c in chebyshev.cheb2poly(chebyshev.chebinterpolate(ratio, degree))[::-1]]
 
 
-def phi_and_Phi(a):
+def phi_and_Phi(a, degree=DEGREE):
     """(phi(a), Phi(a)) in float64, for a >= -END. In place where it can be: this is a hot path."""
     xp, _ = namespace(a)
     s = xp.abs(a)
     s += SHIFT
     xp.divide(BETA, s, out=s)
     s += ALPHA
-    first, *rest = _coefficients()
+    first, *rest = _coefficients(degree)
     tail = s * first
     for c in rest[:-1]:
         tail += c
@@ -58,8 +58,8 @@ def phi_and_Phi(a):
     return s, xp.subtract(upper, tail, out=tail)
 
 
-def hazard_and_log(a):
+def hazard_and_log(a, degree=DEGREE):
     """(phi(a)/Phi(a), log Phi(a)) for a >= -END."""
     xp, _ = namespace(a)
-    phi, Phi = phi_and_Phi(a)
+    phi, Phi = phi_and_Phi(a, degree)
     return phi / Phi, xp.log(Phi)

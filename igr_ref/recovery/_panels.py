@@ -24,7 +24,7 @@ DROP = 70.0  # the panels reach to where w has fallen by e^-70
 VARIATION = 10.0  # largest change of log w over a panel
 WIDTH = 5.0  # largest width of a panel in units of sigma_k, and of sigma_j wherever Phi_j is still rising:
 RISING = (-9.0, 8.5)  # in standard deviations; further left Phi_j is Gaussian, and VARIATION decides
-CHUNK = 250_000  # elements of the largest temporary array: a few of them fit a processor's cache
+CHUNK = 60_000  # elements of the largest temporary array: a few of them fit a processor's cache
 
 
 @dataclass(frozen=True)

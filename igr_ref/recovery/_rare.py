@@ -18,7 +18,7 @@ DROP = 24.0  # e^-24 = 4e-11
 NODES = 16
 WIDTH = 8.0  # largest width of a panel in units of the local scale
 RISEN = 6.0  # standard deviations above mu_j, where Phi_j is 1 to 1e-9
-CHUNK = 250_000
+CHUNK = 60_000
 
 
 def log_integrals(mu, sigma, wanted, otherwise):

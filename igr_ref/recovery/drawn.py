@@ -34,7 +34,8 @@ def drawn(mu, sigma, b, v=None, y=None, cotangent=None, dtype=None, rule=FINE):
     """Drawn for laws mu, sigma (..., K-1) and one-hot b (..., K), whose leading axes may exceed the laws'.
 
     Of v, the uniforms of the sample given b, and y, that sample itself, one is given, or neither for no sample.
-    cotangent(log_p (L, K)) is the cotangent (L, K) on P whose pullback is wanted. dtype: of y and `saved`.
+    cotangent(log_p (L, K)), called for some laws at a time, is the cotangent on their P whose pullback is wanted.
+    dtype: of y and `saved`.
     ValueError for bad input, as in `conditional.sample`.
     """
     dtype = dtype or mu.dtype

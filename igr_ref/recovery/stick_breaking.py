@@ -33,7 +33,7 @@ from ._sticks import TOP, Intervals, Stick
 LEVELS = ((36, 24), (60, 40), (90, 60), (135, 90), (200, 135), (300, 200), (420, 280))
 SAFETY = 6.0  # in 8,000 trials the error was at most 5.7 times `unresolved`, and 0.02 times in the median
 COARSE = 1e-4  # tolerances from here on start at the first level, smaller ones at the second
-CHUNK = 600_000  # points of all T_i over the laws that are computed together
+CHUNK = 200_000  # points of all T_i over the laws that are computed together
 
 
 def probs(mu, sigma, remainder=False, tolerance=1e-7):

@@ -1,0 +1,102 @@
+"""The one pass over shared panels against the routines for one question each: `conditional` has panels of its own."""
+
+from __future__ import annotations
+
+import numpy
+import pytest
+from scipy import special
+
+from igr_ref.recovery import _grid, conditional, gaussian_argmax
+from igr_ref.recovery.drawn import drawn
+
+from . import ledger
+from .strict_array import same_bits, strict
+
+MODULE = "recovery.drawn.drawn"
+
+
+def bounded(rng, laws, spread):
+    """mu and sigma in the range of eq. 37, from its middle (small spread) to its corners."""
+    raw = spread * rng.standard_normal((2, laws, 9))
+    return -5 * numpy.tanh(raw[0]), 0.5 + 2 * special.expit(raw[1])
+
+
+def draws(rng, mu, sigma):
+    y = mu + sigma * rng.standard_normal(mu.shape)
+    b = numpy.eye(mu.shape[-1] + 1)[numpy.where(y.max(-1) > 0, y.argmax(-1), mu.shape[-1])]
+    return y, b, numpy.maximum(rng.random(mu.shape), 2.0**-54)
+
+
+def cotangent(log_p):
+    """Some function of the law."""
+    return numpy.sin(5 * numpy.exp(log_p)) + numpy.arange(10)
+
+
+def differences(found, mu, sigma, b, y, saved):
+    """Largest errors of P, of P_b times the score, of y and of the derivatives of y (relative to a draw's largest)."""
+    p = gaussian_argmax.probs(mu, sigma)
+    p_b = numpy.sum(b * p, axis=-1, keepdims=True)
+    by_mu, by_sigma = gaussian_argmax.jacobian(mu, sigma)
+    rows = [(b[..., None, :] @ j)[..., 0, :] for j in (by_mu, by_sigma)]
+    score = max(numpy.max(numpy.abs(s * p_b - row)) for s, row in zip(found.score, rows, strict=True))
+    dm, want = (numpy.concatenate(parts[3:], axis=-1) for parts in (found.saved, saved))
+    size = numpy.maximum(numpy.max(numpy.abs(want), axis=-1, keepdims=True), 1e-3)
+    return (
+        numpy.max(numpy.abs(numpy.exp(found.log_p) - p)), score,
+        numpy.max(numpy.abs(found.y - y)), numpy.max(numpy.abs(dm - want) / size),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "rule, tolerances", [(_grid.FINE, (1e-13, 1e-12, 1e-8, 1e-7)), (_grid.SINGLE, (1e-10, 1e-8, 1e-7, 1e-6))]
+)
+def test_everything_of_a_draw_in_the_range_of_eq_37(rule, tolerances):
+    worst = numpy.zeros(4)
+    for seed, spread in enumerate((0.1, 1.0, 3.0)):
+        rng = numpy.random.default_rng((1, seed))
+        mu, sigma = bounded(rng, 300, spread)
+        _, b, v = draws(rng, mu, sigma)
+        found = drawn(mu, sigma, b, v=v, cotangent=cotangent, rule=rule)
+        worst = numpy.maximum(worst, differences(found, mu, sigma, b, *conditional.sample(mu, sigma, b, v)))
+        p_bar = cotangent(gaussian_argmax.log_probs(mu, sigma))
+        for got, want in zip(found.bars, gaussian_argmax.vjp(mu, sigma, p_bar), strict=True):
+            assert numpy.max(numpy.abs(got - want)) < 10 * tolerances[1]
+        assert numpy.array_equal(found.y.argmax(-1)[b[:, -1] == 0], b.argmax(-1)[b[:, -1] == 0])
+    name = "fine" if rule is _grid.FINE else "single"
+    for what, error in zip(("P", "P_b times score", "y", "dy"), worst, strict=True):
+        ledger.record("one pass", MODULE, f"one routine each: {what}, {name} rule", error, "absolute", 900)
+    assert numpy.all(worst < tolerances), worst
+
+
+def test_given_the_sample_itself():
+    rng = numpy.random.default_rng(2)
+    mu, sigma = bounded(rng, 400, 1.0)
+    y, b, _ = draws(rng, mu, sigma)
+    for got, want in zip(drawn(mu, sigma, b, y=y).saved, conditional.coupled(mu, sigma, b, y), strict=True):
+        numpy.testing.assert_allclose(got, want, rtol=1e-7, atol=1e-7)
+
+
+def test_rare_categories_and_the_ends_of_the_uniform_keep_relative_precision():
+    mu, sigma = numpy.array([[-11.0, 2.0], [1.0, 0.5], [1.0, 0.5], [4.0, 3.0]]), numpy.full((4, 2), 1.0)
+    b, v = numpy.eye(3)[[0, 0, 1, 2]], numpy.array([[0.3, 0.5], [1e-12, 0.5], [0.5, 1 - 1e-12], [0.2, 1e-9]])
+    found, (y, saved) = drawn(mu, sigma, b, v=v), conditional.sample(mu, sigma, b, v)
+    numpy.testing.assert_allclose(found.y, y, rtol=1e-12)
+    for got, want in zip(found.saved, saved, strict=True):
+        numpy.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-14)
+    step = 1e-5
+    up, down = (gaussian_argmax.log_probs(mu + d * numpy.eye(2)[1], sigma)[0, 0] for d in (step, -step))
+    assert abs(found.score[0][0, 1] - (up - down) / (2 * step)) < 1e-7
+
+
+def test_several_draws_of_a_law_and_arrays_that_never_become_numpys():
+    rng = numpy.random.default_rng(3)
+    mu, sigma = bounded(rng, 6, 1.0)
+    _, b, v = draws(rng, *(numpy.broadcast_to(a, (5, 6, 9)) for a in (mu, sigma)))
+    together = drawn(mu, sigma, b, v=v)
+    for i in range(5):
+        one = drawn(mu, sigma, b[i], v=v[i])
+        assert numpy.array_equal(one.log_p, together.log_p) and numpy.array_equal(one.score[1], together.score[1][i])
+        numpy.testing.assert_allclose(one.y, together.y[i], rtol=1e-13)
+    assert numpy.array_equal(drawn(mu, sigma, b).score[0], together.score[0])
+    got = drawn(*strict((mu, sigma, b)), v=strict(v))
+    same_bits((got.log_p, got.score, got.y, got.saved), (together.log_p, together.score, together.y, together.saved))
