@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 from autograd import numpy as anp
 
-from igr_ref.recovery import _panels, conditional
+from igr_ref.recovery import _panels, conditional, drawn, gaussian_argmax
 from igr_ref.recovery._tails import below, log_ndtr_and_grad, ndtri_exp
 
 from . import gradcheck, ledger
@@ -324,6 +324,42 @@ def test_gaussian_coupled_is_the_sample_that_was_drawn():
                 function="recovery.conditional.coupled",
                 oracle="sample at the same v",
             )
+
+
+def test_one_pass_over_the_panels_agrees_with_the_separate_ways():
+    """`recovery.drawn` against the quantile's own panels (`_winner`), rows of the Jacobian, and `vjp`; K = 2..10."""
+    worst = dict.fromkeys(("log_p", "bars", "score", "y", "saved", "saved, coupled"), 0.0)
+    for i in range(40):
+        rng = numpy.random.default_rng((32, i))
+        n = int(rng.integers(1, 10))
+        mu, sigma = rng.normal(size=(6, n)), numpy.exp(0.5 * rng.normal(size=(6, n)))
+        k, v = h(mu + sigma * rng.normal(size=(6, n))), rng.uniform(1e-4, 1 - 1e-4, (6, n))
+        b = one_hot(k, n + 1)
+
+        def cotangent(log_p):  # laws come in any order: a function of the law alone
+            return numpy.cos(30 * numpy.exp(log_p) + numpy.arange(log_p.shape[-1]))
+
+        got = drawn.drawn(mu, sigma, b, v=v, cotangent=cotangent)
+        y, saved = conditional.sample(mu, sigma, b, v)
+        again = drawn.drawn(mu, sigma, b, y=y)
+        p = gaussian_argmax.probs(mu, sigma)
+        rows = [(b[:, None] @ J)[:, 0] / p[numpy.arange(6), k][:, None] for J in gaussian_argmax.jacobian(mu, sigma)]
+        pairs = {
+            "log_p": ([numpy.exp(got.log_p)], [p]),
+            "bars": (got.bars, gaussian_argmax.vjp(mu, sigma, cotangent(numpy.log(p)))),
+            "score": (got.score, rows),
+            "y": ([got.y], [y]),
+            "saved": (got.saved, saved),
+            "saved, coupled": (again.saved, conditional.coupled(mu, sigma, b, y)),
+        }
+        assert again.y is y
+        for name, (ours, separate) in pairs.items():
+            for a, want in zip(ours, separate, strict=True):
+                assert a.shape == want.shape
+                worst[name] = max(worst[name], float(numpy.max(abs(a - want) / (1 + abs(want)))))
+    for name, error in worst.items():
+        ledger.record(GAUSSIAN, "recovery.drawn.drawn", f"the separate ways, {name}", error, "relative to 1 + size", 40)
+    assert max(worst.values()) <= 1e-11, worst
 
 
 def test_float32_agrees_with_float64():
