@@ -169,7 +169,7 @@ def _changes(node):
         yield from _scalings(node.value, (("value",),))
     elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
         sides = ["right"] if _is_sum(node.left) else ["left", "right"]
-        if _is_count(node.left) or _is_zero(node.right):
+        if _is_count(node.left) or _is_zero(node.left) or _is_zero(node.right):
             return
         for side in sides:
             term = ast.unparse(getattr(node, side))
@@ -199,7 +199,10 @@ def _is_count(node):
 
 
 def _is_zero(node):
-    """0 * x, written for its shape."""
+    """0 * x and zeros_like(x), written for their shape."""
+    node = node.value if isinstance(node, ast.Subscript) else node
+    if isinstance(node, ast.Call):
+        return getattr(node.func, "attr", "").startswith("zeros")
     return isinstance(node, ast.BinOp) and isinstance(node.left, ast.Constant) and node.left.value == 0
 
 
