@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 from autograd import numpy as anp
 
-from igr_ref.recovery import _panels, conditional, drawn, gaussian_argmax
+from igr_ref.recovery import _drawn, _grid, _panels, conditional, drawn, gaussian_argmax
 from igr_ref.recovery._tails import below, log_ndtr_and_grad, ndtri_exp
 
 from . import gradcheck, ledger
@@ -360,6 +360,28 @@ def test_one_pass_over_the_panels_agrees_with_the_separate_ways():
     for name, error in worst.items():
         ledger.record(GAUSSIAN, "recovery.drawn.drawn", f"the separate ways, {name}", error, "relative to 1 + size", 40)
     assert max(worst.values()) <= 1e-11, worst
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_a_newton_step_to_the_winner(n):
+    """From 2e-6 of a panel beside m: the mass in between, the step back, and dm to second order in it."""
+    rng = numpy.random.default_rng((33, n))
+    mu, sigma = rng.normal(size=(40, n)), numpy.exp(0.5 * rng.normal(size=(40, n)))
+    k, v = rng.integers(n, size=40), rng.uniform(0.01, 0.99, 40)
+
+    def piece(factors, edges, k, v):
+        return tuple(vars(_drawn.Winner(factors, k).locate(edges, v=v)).values())
+
+    located = _drawn.Located(*_grid.over_laws(piece, mu, sigma, k, v, rule=_grid.FINE))
+    m, dm, tail = _drawn.solve(mu, sigma, k, located, _grid.FINE, v=v)
+    d = 2e-6 * rng.choice([-1, 1], 40)
+    x = (m - located.edge) / located.span + d
+    excess, step, near, same = _drawn._newton(mu, sigma, k, located, _grid.FINE.nodes, x, tail)
+    w = numpy.exp(_panels.log_w(mu, sigma, k[:, None] == numpy.arange(n), m[:, None]))[:, 0]
+    assert numpy.array_equal(same, numpy.where(located.span > 0, v, 1 - v))
+    numpy.testing.assert_allclose(excess / (d * abs(located.span) * w), 1, atol=2e-4)
+    numpy.testing.assert_allclose(step / -d, 1, atol=2e-4)
+    numpy.testing.assert_allclose(near, dm, rtol=2e-9, atol=2e-9)
 
 
 def test_float32_agrees_with_float64():
