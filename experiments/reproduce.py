@@ -243,9 +243,8 @@ def figure(command, options, results, path):
         for key, name in (("total_variation", "total variation"), ("mean", "mean"), ("sd", "sd")):
             mean, sd = _mean_sd([r["metrics"]["final"][key] for r in group])
             texts.append(f"{name} {mean:.4g}" + (f" ± {sd:.2g}" if sd is not None else ""))
-        lines.append(
-            f"{from_dict(result['config']).label}: {', '.join(texts)} ({len(group)} seed{'s' if len(group) > 1 else ''})"
-        )
+        seeds = f"{len(group)} seed{'s' if len(group) > 1 else ''}"
+        lines.append(f"{from_dict(result['config']).label}: {', '.join(texts)} ({seeds})")
     return approximation.draw(first, path), lines
 
 

@@ -39,7 +39,16 @@ MORE = {
     "estimators.relax": ["relax", "bounded_parameters"],
     "estimators.relax_as_published": ["relax_igr_as_published_invalid", "relax_gumbel_as_published_invalid"],
     "estimators.reparameterization": ["reparameterization", "_flow"],
-    "estimators.score_function": ["score_function", "_centred", "score", "kl_uniform", "kl_term"],
+    "estimators.score_function": [
+        "drawn_codes",
+        "uniform_term",
+        "score_function",
+        "_centred",
+        "score",
+        "kl_uniform",
+        "kl_term",
+        "_over_p",
+    ],
     "estimators.sticking_the_landing": ["sticking_the_landing", "_igr", "_flow", "_gumbel_softmax"],
     "estimators.straight_through": ["straight_through"],
     "estimators.unordered_set": ["unordered_set", "from_set"],
@@ -50,8 +59,12 @@ MORE = {
     "recovery._chebyshev": ["table", "Stencil.scatter"],
     "recovery._panels": ["log_w", "integrals"],
     "recovery._rare": ["_f"],
-    "recovery._winner": ["_derivatives"],
-    "recovery.conditional": ["_saved", "gumbel_sample", "gumbel_coupled"],
+    "recovery._winner": ["_derivatives", "scores"],
+    "recovery._factors": ["Factors.sums"],
+    "recovery._drawn": ["Winner.integrals", "_newton"],
+    "recovery.drawn": ["_scores"],
+    "recovery.gaussian_argmax": ["boundary", "with_boundary"],
+    "recovery.conditional": ["_saved", "_quantiles_below", "coupled_below", "gumbel_sample", "gumbel_coupled"],
 }
 # Not among them: the slopes of Newton's iterations (planar_flow.solve, _panels._mode, _winner._solve, ndtri_exp), which
 # set the number of steps and not the result, and sums over samples that are handed to an optimiser (prior.fit).
@@ -156,7 +169,7 @@ def _changes(node):
         yield from _scalings(node.value, (("value",),))
     elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
         sides = ["right"] if _is_sum(node.left) else ["left", "right"]
-        if _is_count(node.left) or _is_zero(node.right):
+        if _is_count(node.left) or _is_zero(node.left) or _is_zero(node.right):
             return
         for side in sides:
             term = ast.unparse(getattr(node, side))
@@ -186,7 +199,10 @@ def _is_count(node):
 
 
 def _is_zero(node):
-    """0 * x, written for its shape."""
+    """0 * x and zeros_like(x), written for their shape."""
+    node = node.value if isinstance(node, ast.Subscript) else node
+    if isinstance(node, ast.Call):
+        return getattr(node.func, "attr", "").startswith("zeros")
     return isinstance(node, ast.BinOp) and isinstance(node.left, ast.Constant) and node.left.value == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 from autograd import numpy as anp
 
-from igr_ref.recovery import _panels, conditional
+from igr_ref.recovery import _drawn, _grid, _panels, conditional, drawn, gaussian_argmax
 from igr_ref.recovery._tails import below, log_ndtr_and_grad, ndtri_exp
 
 from . import gradcheck, ledger
@@ -324,6 +324,64 @@ def test_gaussian_coupled_is_the_sample_that_was_drawn():
                 function="recovery.conditional.coupled",
                 oracle="sample at the same v",
             )
+
+
+def test_one_pass_over_the_panels_agrees_with_the_separate_ways():
+    """`recovery.drawn` against the quantile's own panels (`_winner`), rows of the Jacobian, and `vjp`; K = 2..10."""
+    worst = dict.fromkeys(("log_p", "bars", "score", "y", "saved", "saved, coupled"), 0.0)
+    for i in range(40):
+        rng = numpy.random.default_rng((32, i))
+        n = int(rng.integers(1, 10))
+        mu, sigma = rng.normal(size=(6, n)), numpy.exp(0.5 * rng.normal(size=(6, n)))
+        k, v = h(mu + sigma * rng.normal(size=(6, n))), rng.uniform(1e-4, 1 - 1e-4, (6, n))
+        b = one_hot(k, n + 1)
+
+        def cotangent(log_p):  # laws come in any order: a function of the law alone
+            return numpy.cos(30 * numpy.exp(log_p) + numpy.arange(log_p.shape[-1]))
+
+        got = drawn.drawn(mu, sigma, b, v=v, cotangent=cotangent)
+        y, saved = conditional.sample(mu, sigma, b, v)
+        again = drawn.drawn(mu, sigma, b, y=y)
+        p = gaussian_argmax.probs(mu, sigma)
+        rows = [(b[:, None] @ J)[:, 0] / p[numpy.arange(6), k][:, None] for J in gaussian_argmax.jacobian(mu, sigma)]
+        pairs = {
+            "log_p": ([numpy.exp(got.log_p)], [p]),
+            "bars": (got.bars, gaussian_argmax.vjp(mu, sigma, cotangent(numpy.log(p)))),
+            "score": (got.score, rows),
+            "y": ([got.y], [y]),
+            "saved": (got.saved, saved),
+            "saved, coupled": (again.saved, conditional.coupled(mu, sigma, b, y)),
+        }
+        assert again.y is y
+        for name, (ours, separate) in pairs.items():
+            for a, want in zip(ours, separate, strict=True):
+                assert a.shape == want.shape
+                worst[name] = max(worst[name], float(numpy.max(abs(a - want) / (1 + abs(want)))))
+    for name, error in worst.items():
+        ledger.record(GAUSSIAN, "recovery.drawn.drawn", f"the separate ways, {name}", error, "relative to 1 + size", 40)
+    assert max(worst.values()) <= 1e-11, worst
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_a_newton_step_to_the_winner(n):
+    """From 2e-6 of a panel beside m: the mass in between, the step back, and dm to second order in it."""
+    rng = numpy.random.default_rng((33, n))
+    mu, sigma = rng.normal(size=(40, n)), numpy.exp(0.5 * rng.normal(size=(40, n)))
+    k, v = rng.integers(n, size=40), rng.uniform(0.01, 0.99, 40)
+
+    def piece(factors, edges, k, v):
+        return tuple(vars(_drawn.Winner(factors, k).locate(edges, v=v)).values())
+
+    located = _drawn.Located(*_grid.over_laws(piece, mu, sigma, k, v, rule=_grid.FINE))
+    m, dm, tail = _drawn.solve(mu, sigma, k, located, _grid.FINE, v=v)
+    d = 2e-6 * rng.choice([-1, 1], 40)
+    x = (m - located.edge) / located.span + d
+    excess, step, near, same = _drawn._newton(mu, sigma, k, located, _grid.FINE.nodes, x, tail)
+    w = numpy.exp(_panels.log_w(mu, sigma, k[:, None] == numpy.arange(n), m[:, None]))[:, 0]
+    assert numpy.array_equal(same, numpy.where(located.span > 0, v, 1 - v))
+    numpy.testing.assert_allclose(excess / (d * abs(located.span) * w), 1, atol=2e-4)
+    numpy.testing.assert_allclose(step / -d, 1, atol=2e-4)
+    numpy.testing.assert_allclose(near, dm, rtol=2e-9, atol=2e-9)
 
 
 def test_float32_agrees_with_float64():

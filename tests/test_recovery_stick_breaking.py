@@ -270,6 +270,27 @@ def test_vjp_against_differences_of_quadpack(remainder):
 
 
 @BOTH
+def test_vjp_of_sticks_that_often_take_nothing(remainder):
+    """y below -22 with a probability of some 10 %: there the stick is one point of weight Phi, not an integral."""
+    rng = numpy.random.default_rng((16, remainder))
+    mu, sigma = rng.uniform(-16, 0, (6, 3)), rng.uniform(5, 10, (6, 3))
+    p_bar = rng.standard_normal((6, 4))
+    got = numpy.stack(stick_breaking.vjp(mu, sigma, p_bar, remainder, tolerance=1e-8))
+    want = numpy.empty_like(got)
+    for which, j in numpy.ndindex(2, 3):
+        e = numpy.zeros((2, 1, 3))
+        e[which, 0, j] = 0.1
+
+        def value(step, e=e):
+            return numpy.sum(p_bar * stick_breaking.probs(mu + step * e[0], sigma + step * e[1], remainder, 1e-9), -1)
+
+        want[which, :, j] = (8 * (value(1) - value(-1)) - (value(2) - value(-2))) / 1.2
+    error = numpy.max(numpy.abs(got - want))
+    ledger.record(GRADIENT, f"{MODULE}.vjp", "differences of the law, wide sticks", error, "absolute", got.size)
+    assert error <= 1e-7
+
+
+@BOTH
 def test_vjp_against_differences_of_the_law(remainder, monkeypatch):
     """K = 10 and 12, every mu and sigma: central differences of P at a level of its own."""
     rng = numpy.random.default_rng((15, remainder))
