@@ -148,13 +148,13 @@ def vae_step(kind, likelihood, architecture):
         noise = a["gumbel"] if kind == "gs" else a["normal"]
         noise, x = xp.stack([noise[:2], noise[2:]]), (a["z_bar"][:2, :, :2, :4].reshape(2, B, 8)[..., :7] > 0) * 1.0
         alone = {name: p[0].copy() for name, p in params.items()}
-        for params, x, noise in ((params, x, noise), (alone, x[0], noise[0])):
-            adam, work = models.Adam(params, 1e-3), models.Buffers()
+        for start, images, draws in ((params, x, noise), (alone, x[0], noise[0])):
+            adam, work = models.Adam(start, 1e-3), models.Buffers()
             for method in (reparameterization, sticking_the_landing):
-                estimate, grads = vae.loss_and_grads(params, x, noise, method, work)
-                adam.step(params, grads)
+                estimate, grads = vae.loss_and_grads(start, images, draws, method, work)
+                adam.step(start, grads)
                 out += [estimate.loss, {name: g.copy() for name, g in grads.items()}]
-            out += [params, vae.loss(params, x, noise, reparameterization).loss]
+            out += [start, vae.loss(start, images, draws, reparameterization).loss]
         return out
 
     return check

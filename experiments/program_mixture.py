@@ -19,13 +19,14 @@ import numpy
 
 from igr_ref import models, noise
 from igr_ref.backend import to_host
+from igr_ref.models.mixture_as_published import objective_as_published as mixture_loss_as_published
 from igr_ref.numerics import logsumexp
 
 from .evaluate import summary
 from .plan_mixture import STICKS
 
 OBJECTIVES = {
-    "plain": models.mixture_elbo, "sl": models.mixture_elbo_sl, "as_published": models.mixture_loss_as_published,
+    "plain": models.mixture_elbo, "sl": models.mixture_elbo_sl, "as_published": mixture_loss_as_published,
 }  # fmt: skip
 LIKELIHOODS = {"bernoulli": models.Bernoulli, "gaussian": models.Gaussian}
 DRAW = {"normal": noise.normal, "uniform": noise.uniform}
@@ -134,7 +135,7 @@ class MixtureProgram:
         """Minus the published loss of each image at one draw; NaN where its rule keeps no stick."""
         draws = self.draw(rng, len(x))
         try:
-            estimate = self.view(0, len(x)).loss(self.params, x, draws, models.mixture_loss_as_published)
+            estimate = self.view(0, len(x)).loss(self.params, x, draws, mixture_loss_as_published)
         except ArithmeticError:
             return numpy.full(len(x), numpy.nan)
         return -to_host(estimate.loss[0]).astype("float64")

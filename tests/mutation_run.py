@@ -52,7 +52,6 @@ TESTS = {  # module below igr_ref -> the test files that must catch its mutants
     "recovery._panels": "conditional",
     "recovery._winner": "conditional",
     "recovery._rare": "gaussian_argmax",
-    "recovery._factors": "gaussian_argmax",
     "recovery._drawn": "conditional",
     "recovery.drawn": "conditional",
     "estimators.base": "estimators_pathwise",

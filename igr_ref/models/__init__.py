@@ -4,7 +4,6 @@ from .adam import Adam
 from .buffers import Buffers
 from .losses import Bernoulli, Gaussian
 from .mixture import MixtureVAE, prior_means
-from .mixture_as_published import objective_as_published as mixture_loss_as_published
 from .mixture_objective import elbo as mixture_elbo
 from .mixture_objective import elbo_sl as mixture_elbo_sl
 from .mixture_objective import log_likelihood as mixture_log_likelihood
@@ -40,6 +39,5 @@ __all__ = [
     "mixture_elbo",
     "mixture_elbo_sl",
     "mixture_log_likelihood",
-    "mixture_loss_as_published",
     "prior_means",
 ]
