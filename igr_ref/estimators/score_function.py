@@ -163,10 +163,10 @@ def kl_term(q, p, value, log_p=None, grads=None):
 
     grads: the KL's gradients, if they are at hand.
     """
+    if p is None:
+        return uniform_kl(p, value, None)[0], {}
     log_p = log_probs(q) if log_p is None else log_p
     kl, bar = uniform_kl(p, value, log_p)
-    if p is None:
-        return kl, {}
     grads = log_probs_pullback(q, log_p, bar) if grads is None else grads
     return kl, {name: bar.astype(q.params[name].dtype) for name, bar in grads.items()}
 
