@@ -142,7 +142,7 @@ class Planter:
                 order = sorted(session.items, key=lambda i: (-here[i.nodeid], -catches[i.nodeid], seconds[i.nodeid]))
                 start = time.perf_counter()
                 # pytest may stumble over a test that was interrupted: then once more, without
-                verdict, by = self.child(function, code, order, PATIENCE) or self.child(function, code, order, 0)
+                verdict, by = self.child(function, code, order, here) or self.child(function, code, order, None)
                 if by and by[0] in self.unchanged:
                     self.run(self.unchanged[by[0]])
                     self.must_pass(by[0])
@@ -159,13 +159,17 @@ class Planter:
         session.testsfailed = 0  # those that ran out of patience
         return True
 
+    def first(self, item, known):
+        """Whether a test came to an end in time; those that caught this function's mutants before get all they need."""
+        return known is not None and self.run(item, LIMIT / 10 if known[item.nodeid] else PATIENCE)
+
     def must_pass(self, test):
         """A test may speak for mutants only if it passes without any."""
         if self.failed:
             raise pytest.UsageError(f"a test fails without any mutant: {self.failed}")
         del self.unchanged[test]
 
-    def child(self, function, code, items, patience):
+    def child(self, function, code, items, known):
         """("caught", [test, exception]), ("survived", []), ("hung", []), or None where pytest itself broke."""
         read, write = os.pipe()
         pid = os.fork()
@@ -175,14 +179,14 @@ class Planter:
             os.dup2(null, 2)
             try:
                 mutation.plant(function, code)
-                left = [item for item in items if not self.failed and not (patience and self.run(item, patience))]
+                left = [item for item in items if not self.failed and not self.first(item, known)]
                 signal.signal(signal.SIGALRM, signal.SIG_DFL)
                 for item in left:
                     if not self.failed:
                         self.run(item, LIMIT)
                 os.write(write, json.dumps(self.failed or []).encode())
             except BaseException:
-                if not patience:
+                if known is None:
                     traceback.print_exc(file=os.fdopen(shown, "w"))
             finally:
                 os._exit(0)
@@ -192,7 +196,7 @@ class Planter:
         _, status = os.waitpid(pid, 0)
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
             return "hung", []
-        if not got and patience:
+        if not got and known is not None:
             return None
         if not got:
             raise RuntimeError(f"the child died with status {status}: {function.__qualname__}")
