@@ -17,6 +17,8 @@ import scipy
 
 import igr_ref
 
+from .blas import kernels
+
 
 def _umask():
     mask = os.umask(0)
@@ -203,6 +205,7 @@ def provenance(device="cpu"):
         "numpy": numpy.__version__,
         "scipy": scipy.__version__,
         "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
+        "blas_kernels": kernels(),
         "blas_environment": threads,
         "platform": f"{sys.platform} {platform.machine()}",
         "cpu": _cpu(),

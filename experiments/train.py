@@ -20,6 +20,7 @@ from igr_ref import noise
 from igr_ref.backend import device_namespace, to_host
 from igr_ref.models import Adam
 
+from .blas import advice, cpu_flags, kernels
 from .data import load
 from .programs import program
 from .progress import Progress, clock
@@ -155,6 +156,9 @@ def train(config, dataset, folder, xp, log, quiet=False, checkpoint_seconds=20.0
     state = State(config, dataset, xp, checkpoint if checkpoint.exists() else None)
     if state.step:
         print(f"resumed at step {state.step} of {total}", file=log)
+    hint = advice(kernels(), cpu_flags())
+    if hint:
+        print(hint, file=log)
     bar = Progress(total, config.label, file=log if quiet else None, done=state.step)
     log_lines = Progress(total, config.label, file=log, done=state.step) if not quiet else None
     rate_from = (time.monotonic(), state.step)

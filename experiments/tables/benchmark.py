@@ -62,7 +62,8 @@ def caption(record):
     p = record["provenance"]
     libraries = ", ".join(f"{name} {version}" for name, version in record["libraries"].items()) or "no peers"
     threads = f"{record['threads']} BLAS thread" + ("s" if record["threads"] > 1 else "")
+    kernels = f" ({p['blas_kernels']} kernels)" if p.get("blas_kernels") else ""
     return (
         f"{record['date']}, {p['cpu']}, {p['cores']} cores, {threads}; Python {p['python']}, NumPy {p['numpy']}, "
-        f"{p['blas']}, {libraries}. In brackets: relative to ours; above 1 the other is slower."
+        f"{p['blas']}{kernels}, {libraries}. In brackets: relative to ours; above 1 the other is slower."
     )
