@@ -163,12 +163,19 @@ def kl_term(q, p, value, log_p=None, grads=None):
 
     grads: the KL's gradients, if they are at hand.
     """
-    if p is None:
-        return uniform_kl(p, value, None)[0], {}
-    log_p = log_probs(q) if log_p is None else log_p
+    if p is not None and log_p is None:
+        check_p(p)
+        log_p = log_probs(q)
     kl, bar = uniform_kl(p, value, log_p)
+    if p is None:
+        return kl, {}
     grads = log_probs_pullback(q, log_p, bar) if grads is None else grads
     return kl, {name: bar.astype(q.params[name].dtype) for name, bar in grads.items()}
+
+
+def check_p(p):
+    if not (isinstance(p, str) and p == UNIFORM):
+        raise ValueError(f"p must be None or 'uniform' (the exact KL of the discrete law), got {p!r}")
 
 
 def uniform_kl(p, value, log_p):
@@ -179,8 +186,7 @@ def uniform_kl(p, value, log_p):
     xp, _ = namespace(value)
     if p is None:
         return xp.zeros_like(value), 0.0
-    if not (isinstance(p, str) and p == UNIFORM):
-        raise ValueError(f"p must be None or 'uniform' (the exact KL of the discrete law), got {p!r}")
+    check_p(p)
     term = uniform_term(log_p)
     return over_variables(xp.sum(term, axis=-1)).astype(value.dtype), term
 
