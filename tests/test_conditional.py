@@ -376,7 +376,7 @@ def test_a_newton_step_to_the_winner(n):
     m, dm, tail = _drawn.solve(mu, sigma, k, located, _grid.FINE, v=v)
     d = 2e-6 * rng.choice([-1, 1], 40)
     x = (m - located.edge) / located.span + d
-    excess, step, near, same = _drawn._newton(mu, sigma, k, located, _grid.FINE.nodes, x, tail)
+    excess, step, near, same = _drawn._newton(mu, sigma, k, located, _grid.FINE, x, tail)
     w = numpy.exp(_panels.log_w(mu, sigma, k[:, None] == numpy.arange(n), m[:, None]))[:, 0]
     assert numpy.array_equal(same, numpy.where(located.span > 0, v, 1 - v))
     numpy.testing.assert_allclose(excess / (d * abs(located.span) * w), 1, atol=2e-4)

@@ -477,6 +477,9 @@ def test_bernoulli_decoder_hvp_against_differences_of_its_gradient():
         twice = {name: numpy.stack([value, 2 * value]) for name, value in decoder.items()}
         both = control_variates.bernoulli_decoder_hvp(twice, numpy.stack([z, z]), numpy.stack([t, t]))
         numpy.testing.assert_allclose(both[0], got, rtol=1e-12)
+        # logits far out: sigmoid' underflows there, and nothing overflows on the way
+        far = {name: 1e5 * value for name, value in decoder.items()}
+        assert numpy.all(numpy.isfinite(control_variates.bernoulli_decoder_hvp(far, z, t)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
