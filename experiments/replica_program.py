@@ -90,7 +90,7 @@ def temperatures(configs, xp):
     def one(values):
         if len(set(values)) == 1:
             return values[0]
-        return xp.asarray(numpy.array(values, configs[0].dtype).reshape(-1, 1, 1, 1, 1))
+        return xp.asarray(numpy.array(values, "float64").reshape(-1, 1, 1, 1, 1))
 
     own = [c.temperature for c in configs]
     return one(own), one([c.prior_temperature or c.temperature for c in configs])

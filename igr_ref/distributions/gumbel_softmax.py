@@ -62,7 +62,7 @@ class GumbelSoftmax(Relaxation):
         xp, _ = namespace(y)
         k = y.shape[-1]
         # log (K-1)! + (K-1) log tau + sum_k [t_k - lse(t)],  t = log_alpha - tau y
-        constant = math.lgamma(k) + (k - 1) * log_temperature(self.temperature, y)
+        constant = log_temperature(self.temperature, y, k - 1, math.lgamma(k))
         return constant + xp.sum(log_softmax(self._tilted(y)), axis=-1)
 
     def log_prob_vjp(self, y, bar):

@@ -111,12 +111,15 @@ def like(temperature, y):
     return xp.asarray(temperature, dtype=y.dtype)
 
 
-def log_temperature(temperature, y):
-    """log(temperature) without its category axis: broadcasts against log-determinants."""
+def log_temperature(temperature, y, times=1, plus=0.0):
+    """plus + times log(temperature) without its category axis: broadcasts against log-determinants.
+
+    Computed in float64 and rounded once, so that an array gives what each of its numbers gives.
+    """
     if isinstance(temperature, (int, float, numpy.generic)):
-        return math.log(temperature)
+        return plus + times * math.log(temperature)
     xp, _ = namespace(y, temperature)
-    return xp.log(xp.asarray(temperature, dtype=y.dtype))[..., 0]
+    return (plus + times * xp.log(xp.asarray(temperature, dtype="float64"))[..., 0]).astype(y.dtype)
 
 
 def add_term(total, term):
