@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 from autograd import numpy as anp
 
-from igr_ref.recovery import _drawn, _grid, _panels, conditional, drawn, gaussian_argmax
+from igr_ref.recovery import _drawn, _grid, _panels, _winner, conditional, drawn, gaussian_argmax
 from igr_ref.recovery._tails import below, log_ndtr_and_grad, ndtri_exp
 
 from . import gradcheck, ledger
@@ -360,6 +360,27 @@ def test_one_pass_over_the_panels_agrees_with_the_separate_ways():
     for name, error in worst.items():
         ledger.record(GAUSSIAN, "recovery.drawn.drawn", f"the separate ways, {name}", error, "relative to 1 + size", 40)
     assert max(worst.values()) <= 1e-11, worst
+
+
+def test_scores_of_a_category_on_panels_of_its_own():
+    """`_winner.scores`: rows of the Jacobian where P_k is not small, and K = 2, where dlog P_1 is phi/Phi, far out."""
+    worst = 0.0
+    for i in range(20):
+        rng = numpy.random.default_rng((34, i))
+        n = int(rng.integers(1, 7))
+        mu, sigma = rng.normal(size=(5, n)), numpy.exp(0.5 * rng.normal(size=(5, n)))
+        p = gaussian_argmax.probs(mu, sigma)
+        k = numpy.argmax(p[:, :-1], axis=-1)
+        rows = [J[numpy.arange(5), k] / p[numpy.arange(5), k][:, None] for J in gaussian_argmax.jacobian(mu, sigma)]
+        want = numpy.concatenate(rows, axis=-1)
+        worst = max(worst, float(numpy.max(abs(_winner.scores(mu, sigma, k) - want) / (1 + abs(want)))))
+        mu, sigma = rng.uniform(-60, 3, (5, 1)), rng.uniform(0.5, 2, (5, 1))
+        ratio = log_ndtr_and_grad(mu / sigma)[1] / sigma
+        want = numpy.concatenate([ratio, -mu / sigma * ratio], axis=-1)
+        got = _winner.scores(mu, sigma, numpy.zeros(5, dtype=int))
+        worst = max(worst, float(numpy.max(abs(got / want - 1))))
+    ledger.record(GAUSSIAN, "recovery._winner.scores", "Jacobian; phi/Phi", worst, "relative", 20)
+    assert worst <= 1e-9
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
