@@ -70,6 +70,30 @@ def test_inverse_of_log_ndtr_against_mpmath():
     assert worst < 1e-15
 
 
+@pytest.mark.parametrize("low", [-8.0, -30.0])  # the second in logarithms
+def test_quantiles_below_a_maximum_against_mpmath(low):
+    """q with Phi(q) = v Phi(u), as a residual in 60 digits, and r = v phi(u)/phi(q)."""
+    rng = numpy.random.default_rng((35, int(-low)))
+    u, v = (
+        rng.uniform(low, 9, 300),
+        numpy.concatenate([rng.random(200), 10.0 ** rng.uniform(-9, 0, 50), rng.random(50)]),
+    )
+    v[-50:] = 1 - 1e-9 * v[-50:]
+    q, r = conditional._quantiles_below(u, v)
+    worst, worst_r = 0.0, 0.0
+    with mpmath.workdps(60):
+        for at, share, got, slope in zip(u, v, q, r, strict=True):
+            wanted = mpmath.mpf(float(share)) * mpmath.ncdf(mpmath.mpf(float(at)))
+            got = mpmath.mpf(float(got))
+            # the mass between got and the quantile, in units of what one rounding of q moves, and of 1 - v
+            missed = abs(mpmath.ncdf(got) - wanted) / (mpmath.npdf(got) * max(1, abs(got)))
+            worst = max(worst, float(missed))
+            want = mpmath.mpf(float(share)) * mpmath.npdf(mpmath.mpf(float(at))) / mpmath.npdf(got)
+            worst_r = max(worst_r, float(abs(slope / want - 1)))
+    ledger.record(GAUSSIAN, "recovery.conditional._quantiles_below", "mpmath, 60 digits", worst, "relative", u.size)
+    assert worst <= 1e-12 and worst_r <= 1e-11
+
+
 # ---- Gumbel ------------------------------------------------------------------------------------------------------
 
 
@@ -377,8 +401,9 @@ def test_scores_of_a_category_on_panels_of_its_own():
         mu, sigma = rng.uniform(-60, 3, (5, 1)), rng.uniform(0.5, 2, (5, 1))
         ratio = log_ndtr_and_grad(mu / sigma)[1] / sigma
         want = numpy.concatenate([ratio, -mu / sigma * ratio], axis=-1)
-        got = _winner.scores(mu, sigma, numpy.zeros(5, dtype=int))
-        worst = max(worst, float(numpy.max(abs(got / want - 1))))
+        asked = drawn.drawn(mu, sigma, one_hot(numpy.zeros(5, dtype=int), 2)).score
+        for got in (_winner.scores(mu, sigma, numpy.zeros(5, dtype=int)), numpy.concatenate(asked, axis=-1)):
+            worst = max(worst, float(numpy.max(abs(got / want - 1))))
     ledger.record(GAUSSIAN, "recovery._winner.scores", "Jacobian; phi/Phi", worst, "relative", 20)
     assert worst <= 1e-9
 
