@@ -71,7 +71,20 @@ MORE = {
 COTANGENT = re.compile(r"^by_|(^|_)(bars?|dot|grads?|slopes?|scores?|ratio|along|fall|lam|kappa|parts)$")
 INTEGERS = {
     *("reshape", "arange", "range", "swapaxes", "moveaxis", "flip", "zeros", "ones", "full", "eye", "concatenate"),
-    *("broadcast_to", "broadcast_shapes", "take", "len", "int", "max", "min", "nodes", "bincount", "namespace", "_pad"),
+    *(
+        "broadcast_to",
+        "broadcast_shapes",
+        "take",
+        "len",
+        "int",
+        "max",
+        "min",
+        "nodes",
+        "bincount",
+        "namespace",
+        "_pad",
+        "slice",
+    ),
 }
 
 

@@ -80,7 +80,16 @@ DIAGONAL = """1 - eye takes out the fluxes' diagonal. Left in, it is added to it
 only digits are lost."""
 CONSTANT = """The KL is one number for all codes of the set: what it adds to f the baseline takes away, as its weights
 sum to 1. In a saturated set they sum to 1 - e, e < 1e-5, and the weighted scores to O(e): e^2 KL is left."""
+LOWER = """Where u <= 0, p = v Phi(u) <= 1/2 is the smaller of p and `rest`, which is asked for nothing else."""
+ZERO = """Without a KL term the value is zeros."""
 EQUIVALENT: dict[tuple[str, str, str], str] = {}
+for _change in (
+    "1.001 times left 1",
+    *(f"{how} tail (2)" for how in ("dropped right", "1.001 times right", "turned the sign of")),
+):
+    EQUIVALENT["recovery.conditional", "_quantiles_below", f"line 14: {_change}"] = LOWER
+for _change in ("turned the sign of", "1.001 times"):
+    EQUIVALENT["estimators.score_function", "kl_term", f"line 11: result 0 {_change} kl"] = ZERO
 for _change in ("dropped right", "1.001 times right", "turned the sign of"):
     EQUIVALENT["recovery.gaussian_argmax", "jacobian", f"line 8: {_change} eye"] = DIAGONAL
     EQUIVALENT["estimators.unordered_set", "from_set", f"line 12: {_change} kl[..., None]"] = CONSTANT

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 from autograd import numpy as anp
 
-from igr_ref.recovery import _drawn, _grid, _panels, conditional, drawn, gaussian_argmax
+from igr_ref.recovery import _drawn, _grid, _panels, _winner, conditional, drawn, gaussian_argmax
 from igr_ref.recovery._tails import below, log_ndtr_and_grad, ndtri_exp
 
 from . import gradcheck, ledger
@@ -68,6 +68,30 @@ def test_inverse_of_log_ndtr_against_mpmath():
             worst = max(worst, float(abs((there - w) / slope) / (abs(g) + 1)))
     ledger.record("Phi^-1(e^l)", "recovery._tails.ndtri_exp", "mpmath, 50 digits", worst, "of 1 + |x|", x.size)
     assert worst < 1e-15
+
+
+@pytest.mark.parametrize("low", [-8.0, -30.0])  # the second in logarithms
+def test_quantiles_below_a_maximum_against_mpmath(low):
+    """q with Phi(q) = v Phi(u), as a residual in 60 digits, and r = v phi(u)/phi(q)."""
+    rng = numpy.random.default_rng((35, int(-low)))
+    u, v = (
+        rng.uniform(low, 9, 300),
+        numpy.concatenate([rng.random(200), 10.0 ** rng.uniform(-9, 0, 50), rng.random(50)]),
+    )
+    v[-50:] = 1 - 1e-9 * v[-50:]
+    q, r = conditional._quantiles_below(u, v)
+    worst, worst_r = 0.0, 0.0
+    with mpmath.workdps(60):
+        for at, share, got, slope in zip(u, v, q, r, strict=True):
+            wanted = mpmath.mpf(float(share)) * mpmath.ncdf(mpmath.mpf(float(at)))
+            got = mpmath.mpf(float(got))
+            # the mass between got and the quantile, in units of what one rounding of q moves, and of 1 - v
+            missed = abs(mpmath.ncdf(got) - wanted) / (mpmath.npdf(got) * max(1, abs(got)))
+            worst = max(worst, float(missed))
+            want = mpmath.mpf(float(share)) * mpmath.npdf(mpmath.mpf(float(at))) / mpmath.npdf(got)
+            worst_r = max(worst_r, float(abs(slope / want - 1)))
+    ledger.record(GAUSSIAN, "recovery.conditional._quantiles_below", "mpmath, 60 digits", worst, "relative", u.size)
+    assert worst <= 1e-12 and worst_r <= 1e-11
 
 
 # ---- Gumbel ------------------------------------------------------------------------------------------------------
@@ -360,6 +384,28 @@ def test_one_pass_over_the_panels_agrees_with_the_separate_ways():
     for name, error in worst.items():
         ledger.record(GAUSSIAN, "recovery.drawn.drawn", f"the separate ways, {name}", error, "relative to 1 + size", 40)
     assert max(worst.values()) <= 1e-11, worst
+
+
+def test_scores_of_a_category_on_panels_of_its_own():
+    """`_winner.scores`: rows of the Jacobian where P_k is not small, and K = 2, where dlog P_1 is phi/Phi, far out."""
+    worst = 0.0
+    for i in range(20):
+        rng = numpy.random.default_rng((34, i))
+        n = int(rng.integers(1, 7))
+        mu, sigma = rng.normal(size=(5, n)), numpy.exp(0.5 * rng.normal(size=(5, n)))
+        p = gaussian_argmax.probs(mu, sigma)
+        k = numpy.argmax(p[:, :-1], axis=-1)
+        rows = [J[numpy.arange(5), k] / p[numpy.arange(5), k][:, None] for J in gaussian_argmax.jacobian(mu, sigma)]
+        want = numpy.concatenate(rows, axis=-1)
+        worst = max(worst, float(numpy.max(abs(_winner.scores(mu, sigma, k) - want) / (1 + abs(want)))))
+        mu, sigma = rng.uniform(-60, 3, (5, 1)), rng.uniform(0.5, 2, (5, 1))
+        ratio = log_ndtr_and_grad(mu / sigma)[1] / sigma
+        want = numpy.concatenate([ratio, -mu / sigma * ratio], axis=-1)
+        asked = drawn.drawn(mu, sigma, one_hot(numpy.zeros(5, dtype=int), 2)).score
+        for got in (_winner.scores(mu, sigma, numpy.zeros(5, dtype=int)), numpy.concatenate(asked, axis=-1)):
+            worst = max(worst, float(numpy.max(abs(got / want - 1))))
+    ledger.record(GAUSSIAN, "recovery._winner.scores", "Jacobian; phi/Phi", worst, "relative", 20)
+    assert worst <= 1e-9
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
