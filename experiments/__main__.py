@@ -293,11 +293,7 @@ def run_missing(args, commands, options):
 def print_estimate(args, plans):
     """The cost of [(commands, options)]."""
     workers = worker_count(args)
-    rows, wall = [], 0.0
-    for commands, options in plans:
-        more, seconds = reproduce.estimate(commands, options, args.results, args.data_dir, workers)
-        rows, wall = rows + more, wall + seconds
-    print(reproduce.cost_text(rows, wall, workers))
+    print(reproduce.cost_text(*reproduce.estimate_plans(plans, args.results, args.data_dir, workers), workers))
     return 0
 
 

@@ -63,6 +63,7 @@ def parts(config, data_dir=None):
     def score(images):
         running.score(images, floats, "cpu", lambda done, total: None)
 
+    scored = scored[: getattr(config, "scored_images", None)]
     found["scoring"] = _affine(score, scored, len(scored), sizes)
     if not config.validation and config.training_images:
         count = min(config.training_images, len(training))

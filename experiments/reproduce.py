@@ -80,12 +80,17 @@ def run(commands, options, results_folder, runs_folder, say, part=None, replicas
 
 def estimate(commands, options, results_folder, data_dir=None, workers=None):
     """(rows of (what, runs, seconds a run), wall seconds): from steps and scored images timed here and now."""
-    configs = []
-    for command in commands:
+    return estimate_plans([(commands, options)], results_folder, data_dir, workers)
+
+
+def estimate_plans(plans, results_folder, data_dir=None, workers=None):
+    """The same for [(commands, options)], a run that several of them need counted once."""
+    configs, results = [], load_results(results_folder)
+    for command, options in ((command, options) for commands, options in plans for command in commands):
         if command in FIGURES:
             configs += grid.figure_configs(FIGURES[command], options)
         else:
-            configs += grid.cell_upper_bound(TABLES[command](options), options, load_results(results_folder))
+            configs += grid.cell_upper_bound(TABLES[command](options), options, results)
     missing = sweep.pending(configs, results_folder)
     groups = {}
     for config in missing:
@@ -96,7 +101,7 @@ def estimate(commands, options, results_folder, data_dir=None, workers=None):
 
 def _kind_of_work(config):
     if config.kind == "approximation":
-        return f"{config.label} ({config.target})"
+        return f"{config.label} ({config.target}, {config.steps} steps)"
     what = "K" if config.kind == "mixture" else "the temperature"
     held_out = f", choosing {what}" if config.validation else ""
     size = config.architecture if hasattr(config, "architecture") else f"K={config.n_components}"
