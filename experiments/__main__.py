@@ -306,11 +306,12 @@ def say_failed(failed):
 def published_command(args):
     sheets = published.sheets(args.sheets)
     if args.estimate:
-        return print_estimate(args, [((sheet.command,), sheet.options) for sheet in sheets.values()])
+        return print_estimate(args, [((s.command,), options) for s in sheets.values() for options in s.options])
     failed = {}
     for name, sheet in sheets.items():
         print(f"{name}", file=sys.stderr)
-        failed |= run_missing(args, (sheet.command,), sheet.options)
+        for options in sheet.options:
+            failed |= run_missing(args, (sheet.command,), options)
     print(f"results are in {args.results}; python -m experiments report draws the tables and figures from them")
     return say_failed(failed)
 

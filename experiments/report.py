@@ -28,7 +28,8 @@ def sections(results):
     }
     for name, sheet in published.SHEETS.items():
         if sheet.command in reproduce.TABLES and sheet.command != "figure2":
-            content[name] = tables.markdown(*reproduce.table(sheet.command, sheet.options, results))
+            parts = [reproduce.table(sheet.command, options, results) for options in sheet.options]
+            content[name] = tables.markdown(parts[0][0], [row for _, rows in parts for row in rows])
     return content
 
 
@@ -41,7 +42,7 @@ def _benchmark():
 
 
 def _fits(sheet):
-    return grid.figure_configs(reproduce.FIGURES[sheet.command], sheet.options)
+    return grid.figure_configs(reproduce.FIGURES[sheet.command], sheet.options[0])
 
 
 def updated(text, content):
@@ -60,7 +61,7 @@ def drawn(results, folder):
     paths = {}
     for name, sheet in published.SHEETS.items():
         if sheet.command in reproduce.FIGURES or sheet.command == "figure2":
-            path, _ = reproduce.figure(sheet.command, sheet.options, results, Path(folder) / f"{name}.png")
+            path, _ = reproduce.figure(sheet.command, sheet.options[0], results, Path(folder) / f"{name}.png")
             if path:
                 paths[path.name] = path
     return paths
@@ -82,7 +83,7 @@ def report(check=False):
             differ.append(path.name)
             if not check:
                 write_atomically(path, after.encode())
-    differ += [f"{name}: no section shows it" for name in content if name not in shown]
+    differ += [f"REPRODUCTION.md (no section for {name})" for name in content if name not in shown]
     with tempfile.TemporaryDirectory() as folder:
         for name, path in drawn(results, folder).items():
             if style.source(path) != style.source(PAGE.parent / name):

@@ -125,7 +125,7 @@ def test_report_finds_what_is_out_of_date(tmp_path, monkeypatch):
 
 def test_published_runs_what_is_missing_of_a_sheet(tmp_path, monkeypatch, capsys):
     small = dataclasses.replace(grid.PRESETS["smoke"], steps=3, samples=20, figure_draws=200)
-    monkeypatch.setattr(published, "SHEETS", {"figure4": published.Sheet("figure4", small)})
+    monkeypatch.setattr(published, "SHEETS", {"figure4": published.Sheet("figure4", (small,))})
     options = ["published", "--results", str(tmp_path / "results"), "--runs", str(tmp_path / "runs"), "--workers", "1"]
     assert cli.main([*options, "--estimate"]) == 0 and "1 runs" in capsys.readouterr().out
     assert cli.main([*options, "figure4"]) == 0

@@ -39,10 +39,11 @@ def rows(sheets, results):
 def _cells(sheets, results, command):
     for sheet in sheets.values():
         if sheet.command == command:
-            for cell in reproduce.TABLES[command](sheet.options):
-                done = [results[c.id] for c in cell.final(sheet.options, results) or [] if c.id in results]
-                if done:
-                    yield cell, done
+            for options in sheet.options:
+                for cell in reproduce.TABLES[command](options):
+                    done = [results[c.id] for c in cell.final(options, results) or [] if c.id in results]
+                    if done:
+                        yield cell, done
 
 
 def _scores(sheets, results):
@@ -108,11 +109,11 @@ def _support(sheets, results):
     """IGR-SB against Gumbel-Softmax with K = 20, 40, 100 categories, on laws of infinite support."""
     for name, sheet in sheets.items():
         number_of = reproduce.FIGURES.get(sheet.command)
-        if number_of is None or sheet.options.figures_as_published:
+        if number_of is None or sheet.options[0].figures_as_published:
             continue
         target = grid.FIGURES[number_of][0]
-        gs = [c for c in grid.figure_configs(number_of, sheet.options) if c.model == "gs" and c.id in results]
-        sb = [c for n in (1, 7) for c in grid.figure_configs(n, sheet.options)]
+        gs = [c for c in grid.figure_configs(number_of, sheet.options[0]) if c.model == "gs" and c.id in results]
+        sb = [c for n in (1, 7) for c in grid.figure_configs(n, sheet.options[0])]
         sb = [c for c in sb if c.target == target and c.model == "igr_sb_infinite" and c.id in results]
         for k in sorted({c.n_categories for c in gs}) if sb else ():
             tv = [[-results[c.id]["metrics"]["final"]["total_variation"] for c in group]
