@@ -3,7 +3,7 @@
     python -m tests.mutation_run [module below igr_ref ...]
 plants 2,290 mutants, one at a time, in 178 functions: all derivatives, and the estimators and objectives that put them
 together. 2,278 are caught, mostly within a tenth of a second; 12 compute the same thing (`mutation_run.EQUIVALENT` says
-why). A run takes about half an hour of one core.
+why). A run takes a quarter to half an hour of one core.
 """
 
 from __future__ import annotations
