@@ -22,10 +22,11 @@ FIT = plan.ApproximationConfig(target="binomial", model="gs", n_categories=13, t
 
 # Spawned workers import the script too, so they checkpoint as often. It tells its workers' numbers through a file.
 SCRIPT = """
-import os, sys, threading, time
+import os, signal, sys, threading, time
 from pathlib import Path
 from experiments import plan, store, sweep, train
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with Ctrl-C ignored
 train.run.__defaults__ = (*train.run.__defaults__[:-1], CHECKPOINT_SECONDS)
 
 def tell(executor):
