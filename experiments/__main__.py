@@ -37,14 +37,18 @@ EXAMPLES = """examples:
 FIELD_HELP = {
     "dataset": f"{', '.join(data.NAMES)}, or the path of an .npz with arrays train and test",
     "model": ", ".join(plan.MODELS),
-    "estimator": "plain (reparameterization) or sl (sticking the landing)",
+    "estimator": "plain (reparameterization), sl (sticking the landing), relax or uspgbl",
     "architecture": ", ".join(plan.ARCHITECTURES),
-    "prior_temperature": "gs only: the prior's own temperature (default: that of the posterior)",
+    "prior_temperature": "gs only: the prior's own temperature, None for that of the posterior",
     "m": "importance samples of the log-likelihood bound",
-    "law_draws": "draws of the simulated discrete law (igr_sb)",
+    "law_draws": "draws of a simulated discrete law (igr_planar; igr_sb with --law simulated)",
+    "law": "the discrete law that is scored: exact, or simulated (igr_sb)",
+    "relax_temperature": "where RELAX's temperature starts (default: 5 for gs, .15 for IGR)",
+    "training_images": "how many training images the discretised training ELBO is taken over (Table 4)",
+    "dtype": "float32 or float64",
     "monitor_every": "epochs between points of the learning curve, 0 for none",
     "n_samples": "relaxed samples an image and step",
-    "scored_images": "score only the first so many test or held-out images (default: all)",
+    "scored_images": "score only the first so many test or held-out images, None for all",
     "delta": "softmax++'s constant (eq. 15)",
 }
 BENCHMARK_HELP = {
@@ -124,7 +128,7 @@ def main(argv=None):
     speed.add_argument(
         "--output", type=Path, default=BENCHMARK, help="JSON file to write (default figures/benchmark.json)"
     )
-    ours = command("published", published_command, "Run what is missing of the sheets that this project publishes.")
+    ours = command("published", published_command, "Run what is missing of the results that this project publishes.")
     ours.add_argument("sheets", nargs="*", help=f"which (default: all): {', '.join(published.SHEETS)}")
     ours.add_argument("--results", type=Path, default=RESULTS, help="folder of results (default: experiments/results)")
     add_execution(ours)

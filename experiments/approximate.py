@@ -37,7 +37,7 @@ def target_probs(name, n):
 
 
 def start(config):
-    """The parameters a fit starts from (EXPERIMENTS 10), float64."""
+    """The parameters a fit starts from, float64."""
     k = config.n_categories
     if config.model == "gs":
         return {"log_alpha": numpy.full(k, -math.log(k))}

@@ -1,9 +1,9 @@
-"""Scores on the recovered discrete model (EXPERIMENTS 4). All are per image, in nats; higher is better.
+"""Scores on the recovered discrete model. All are per image, in nats; higher is better.
 
     continuous ELBO       log p(x|z) - KL at one relaxed sample z: what was trained.
     discrete ELBO         mean_s log p(x|b_s) - KL(P || uniform),  b_s ~ P(b|x) the recovered law, s = 1..m.
     log-likelihood bound  log (1/m) sum_s p(x|b_s) p(b_s)/P(b_s|x)      (importance weighted, Burda et al. 2016)
-    as published          log (1/m) sum_s p(x|b_s) - KL(P || uniform)   (bounds nothing: AUDIT 1)
+    as published          log (1/m) sum_s p(x|b_s) - KL(P || uniform)   (bounds nothing: audit not-a-bound)
 
 The importance-weighted bound holds for whatever proposal P the codes are drawn from. Where P is simulated (IGR-Planar),
 it is the law of the frequencies themselves that is sampled and scored, so the bound stays a bound.

@@ -37,11 +37,11 @@ class Options:
     law: str = "exact"
     law_draws: int = 10_000
     training_images: int = 10_000
-    gs_prior_temperature: float | None = None  # adds rows of Gumbel-Softmax with this prior temperature (AUDIT 11)
+    gs_prior_temperature: float | None = None  # adds rows of Gumbel-Softmax with this prior temperature
     samples: int = 10_000  # figures 1, 3-8: relaxed samples a step,
     steps: int = 1000  # and steps
     figure_draws: int = 1_000_000
-    figures_as_published: bool = False  # Gumbel-Softmax by the published code's 200 steps on a KL (AUDIT 19)
+    figures_as_published: bool = False  # Gumbel-Softmax by the published code's 200 steps on a KL
     sop: Protocol = grid_sop.PRESETS["paper"]  # table 2
     mixture: Protocol = grid_mixture.PRESETS["paper"]  # table 3
 

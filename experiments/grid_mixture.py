@@ -1,4 +1,4 @@
-"""Table 3: nonparametric mixtures. DLDPMM's K is chosen by the structured ELBO of held-out images (EXPERIMENTS 9).
+"""Table 3: nonparametric mixtures. DLDPMM's K is chosen by the structured ELBO of held-out images.
 
 By that rather than by the bound of m samples, the table's metric: it costs a hundredth of it, and favours no K by m.
 """

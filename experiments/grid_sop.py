@@ -1,6 +1,6 @@
-"""Table 2: structured output prediction. The temperature is chosen by the bound of held-out images (EXPERIMENTS 8).
+"""Table 2: structured output prediction. The temperature is chosen by the bound of held-out images.
 
-Both architectures, as the printed numbers are more likely those of "double_linear" (AUDIT 40): in "nonlinear", appendix
+Both architectures, as the printed numbers are more likely those of "double_linear": in "nonlinear", appendix
 E's, Gumbel-Softmax stays at the pixels' means, -108.4 on MNIST, for 20 epochs at least, at temperature 1.
 """
 

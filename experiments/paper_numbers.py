@@ -21,7 +21,7 @@ PROBES = {
 # What the paper prints: (mean, standard deviation over five runs).
 DATASETS = ("mnist", "fmnist", "omniglot")
 
-# Table 1, labelled "test log-likelihood"; by the published code it is the metric called "as published" here (AUDIT 1).
+# Table 1, labelled "test log-likelihood"; by the published code it is the metric called "as published" here.
 # (architecture, model, estimator) -> one pair for each of DATASETS.
 TABLE_1 = {
     ("linear", "igr_i", "plain"): ((-94.65, 0.14), (-38.12, 0.12), (-128.14, 0.4)),
@@ -54,7 +54,7 @@ TABLE_4 = {
     ("gs", "sl"): ((-153.58, 0.53), (-85.99, 1.03), (-159.25, 0.59)),
 }
 
-# Table 2, MNIST: multi-sample bound of the lower half given the upper (IGR-SB's is no value of the model: AUDIT 18).
+# Table 2, MNIST: multi-sample bound of the lower half given the upper (IGR-SB's is no value of the model).
 TABLE_2 = {"igr_i": (-57.28, 0.07), "igr_planar": (-56.61, 0.13), "igr_sb": (-45.12, 1.61), "gs": (-59.31, 0.21)}
 
 # Table 3: (MNIST, Omniglot).
@@ -63,7 +63,7 @@ TABLE_3 = {
     "kumaraswamy": ((-81.90, 0.30), (-128.72, 0.22)),  # DLDPMM + SL
 }
 
-# Table 5, MNIST. The caption says nonlinear; the first two rows are Table 1's linear + SL (AUDIT 8).
+# Table 5, MNIST. The caption says nonlinear; the first two rows are Table 1's linear + SL (audit table-5-rows).
 TABLE_5 = {
     ("igr_i", "sl"): (-94.18, 0.37),
     ("gs", "sl"): (-103.80, 0.73),

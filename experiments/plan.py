@@ -25,13 +25,13 @@ class RunConfig(Config):
     """One VAE run. Raises ValueError, naming the field, for values that no run can have.
 
     estimator          "plain" (reparameterization), "sl" (sticking the landing), "relax" or "uspgbl"
-    prior_temperature  Gumbel-Softmax only: the prior's own temperature; None (default) is the posterior's (AUDIT 11)
+    prior_temperature  Gumbel-Softmax only: the prior's own temperature; None (default) is the posterior's
     validation         hold the last training images out, and score on them instead of on the test images
     n_samples          samples S an image and step (uspgbl: the size of the set)
     m                  importance samples of the log-likelihood bound
     law_draws          draws of the simulated discrete law, where there is no formula (IGR-Planar)
     monitor_every      epochs between the ELBOs of the learning curve; 0: none
-    relax_temperature  where RELAX's lambda starts; None: 5 for Gumbel-Softmax, .15 for IGR (AUDIT 29)
+    relax_temperature  where RELAX's lambda starts; None: 5 for Gumbel-Softmax, .15 for IGR
     law                "exact", or "simulated" for IGR-SB too, whose exact law takes a millisecond for each variable
     training_images    how many of the first training images the discretised training ELBO is taken over (Table 4)
     scored_images      only the first so many test or held-out images are scored; None: all
@@ -112,11 +112,11 @@ TARGETS = {
 
 @dataclass(frozen=True)
 class ApproximationConfig(Config):
-    """Fitting a relaxation to a given discrete law by eq. 14 (Figures 1, 3-8; EXPERIMENTS 10).
+    """Fitting a relaxation to a given discrete law by eq. 14 (Figures 1, 3-8).
 
     model         "igr_sb_infinite" (n_categories - 1 sticks at most, truncated at rho), "igr_sb", "igr_i" or "gs"
-    n_categories  K; a target's tail beyond it is cut off and not renormalised (AUDIT 38)
-    objective     "moments"; "kl_as_published" is the official code's for Gumbel-Softmax (AUDIT 19)
+    n_categories  K; a target's tail beyond it is cut off and not renormalised (audit truncated-targets)
+    objective     "moments"; "kl_as_published" is the official code's for Gumbel-Softmax (audit figure-1-steps)
     law_draws     draws of the recovered law where it is simulated (igr_sb_infinite)
     """
 
@@ -172,7 +172,7 @@ def from_dict(fields):
 def quickstart():
     """The embedded digits: three relaxations, both estimators.
 
-    Gumbel-Softmax has the published code's prior temperature of .5 (AUDIT 11): with the posterior's own, its code
+    Gumbel-Softmax has the published code's prior temperature of .5: with the posterior's own, its code
     collapses on this small set, and there would be nothing to draw.
     """
     common = {"dataset": "digits", "epochs": 200, "learning_rate": 3e-3, "monitor_every": 4, "training_images": 0,
@@ -185,7 +185,7 @@ def quickstart():
 
 
 def probes():
-    """The probe table at the end of EXPERIMENTS section 11: MNIST, linear, plain, lr 1e-3, 10 epochs, one seed."""
+    """The probe table of the README: MNIST, linear, plain, lr 1e-3, 10 epochs, one seed."""
     common = {"dataset": "mnist", "epochs": 10, "learning_rate": 1e-3}
     igr = [RunConfig(model="igr_i", temperature=t, **common) for t in (0.15, 0.67)]
     pairs = ((0.5, 0.5), (1.0, 0.5), (0.67, 0.67), (0.67, 0.5), (0.85, 0.5), (0.25, 0.25), (1.0, 1.0))

@@ -1,4 +1,4 @@
-"""The config of a nonparametric mixture run (section 4.4, Table 3; EXPERIMENTS 9)."""
+"""The config of a nonparametric mixture run (section 4.4, Table 3)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class MixtureConfig(Config):
     model         "igr_sb_mm": logit-normal sticks, cut at rho and percentile while training (eq. 19), all of them when
                   scored. "dldpmm": Kumaraswamy sticks, never cut
     estimator     "sl" or "plain" (closed KLs); "as_published" trains on the official code's loss, with component means
-                  drawn for each place in a batch (AUDIT 20, 21, 30, 31)
+                  drawn for each place in a batch
     n_components  K; IGR-SB-MM has 19 sticks, so 20
     validation    hold the last training images out, and score on them instead of on the test images
     m             importance samples of the log-likelihood bound

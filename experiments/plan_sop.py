@@ -1,4 +1,4 @@
-"""The config of a structured output prediction run (section 4.3, Table 2; EXPERIMENTS 8)."""
+"""The config of a structured output prediction run (section 4.3, Table 2)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class SOPConfig(Config):
     """The lower half of an image from the upper, through two layers of n_units binary units.
 
     model          "igr_sb" keeps the remainder, so both values of a unit occur. "igr_i_as_published" has sigma = 1 and
-                   no temperature (AUDIT 17); "igr_sb_as_published" is constant once discretised (AUDIT 18)
-    architecture   "nonlinear" (appendix E) or "double_linear", which the published script runs (AUDIT 40)
+                   no temperature; "igr_sb_as_published" is constant once discretised
+    architecture   "nonlinear" (appendix E) or "double_linear", which the published script runs
     learning_rate  the first; in step t = 0, 1, ... it is max(least_learning_rate, learning_rate/(1 + decay t))
     n_samples      relaxed samples S an image and step
     validation     hold the last training images out, and score on them instead of on the test images

@@ -1,8 +1,8 @@
-"""What a nonparametric mixture run computes (EXPERIMENTS 9), with the interface of `programs`. Scores, per image, nats:
+"""What a nonparametric mixture run computes, with the interface of `programs`. Scores, per image, nats:
 
     elbo          the structured ELBO, KLs in closed form, mean of ELBO_SAMPLES draws of the sticks and components
     loglik        log (1/m) sum_s w_s, the importance weighted bound on log p(x)
-    as_published  minus the published loss at one draw: Table 3's "test log-likelihood", a looser bound (AUDIT 20)
+    as_published  minus the published loss at one draw: Table 3's "test log-likelihood", a looser bound
                   but for the components that its rules drop
 The first two are of one fixed model: all K components, whatever was cut while training. Sticks that the cut leaves
 untrained have the prior's law in q (`kept`, `MixtureVAE.for_scoring`); "untrained_kl" says how much lower the ELBO is

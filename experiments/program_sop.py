@@ -1,7 +1,7 @@
-"""What a structured output prediction run computes (EXPERIMENTS 8), with the interface of `programs`.
+"""What a structured output prediction run computes, with the interface of `programs`.
 
     one_sample  log p(lower | b), b the binary units at one draw: the discretised training objective
-    loglik      log (1/m) sum_s p(lower | b_s): Table 2's bound on log p(lower | upper) (AUDIT 63)
+    loglik      log (1/m) sum_s p(lower | b_s): Table 2's bound on log p(lower | upper)
 Both are per image, in nats. The upper half is the first floor(height/2) rows of the image.
 """
 

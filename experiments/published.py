@@ -13,7 +13,7 @@ from . import grid
 from .plan import PAPER_SEEDS
 
 PAPER = grid.PRESETS["paper"]
-# AUDIT 19: the published code fits Gumbel-Softmax by 200 steps on a KL; IGR as in the paper.
+# audit figure-1-steps: the published code fits Gumbel-Softmax by 200 steps on a KL; IGR as in the paper.
 AS_PUBLISHED = replace(PAPER, figures_as_published=True)
 
 

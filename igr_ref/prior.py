@@ -3,9 +3,9 @@
     minimise ||z_mean - p_0||^2,  z_mean = (1/M) sum_m z_m;    the cotangent of each sample is 2 (z_mean - p_0)/M.
 
 eq. 14 as printed, E||z - p_0||^2 = tr Var(z) + ||E z - p_0||^2, is minimised by a constant z = p_0 (sigma -> 0), which
-is no relaxation of anything (AUDIT 10): "moment matching", as the text says and the code does, is the first form. Two
+is no relaxation of anything: "moment matching", as the text says and the code does, is the first form. Two
 others are kept for comparison: "as_printed", and "kl_as_published", KL(z_mean || p_0), which the official code uses for
-the Gumbel-Softmax of Figure 1 (AUDIT 19), with the cotangent (log(z_mean/p_0) + 1)/M.
+the Gumbel-Softmax of Figure 1 (audit figure-1-steps), with the cotangent (log(z_mean/p_0) + 1)/M.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .models.adam import Adam
 def fit(build, params, p_0, draw, steps=1000, learning_rate=0.01, objective="moments"):
     """(params, losses): Adam on the relaxation build(**params), from the start `params` (arrays (K or K-1,)).
 
-    draw(step) gives that step's noise (M, K or K-1). p_0 (K,) must sum to 1, or be the head of a longer law (AUDIT 38)
+    draw(step) gives that step's noise (M, K or K-1). p_0 (K,) must sum to 1, or be the head of a longer law
     and sum to less. Raises ValueError for another p_0 or objective, FloatingPointError if the loss stops being finite.
     """
     xp, _ = namespace(p_0)
@@ -74,7 +74,7 @@ OBJECTIVES = {"moments": _moments, "as_printed": _as_printed, "kl_as_published":
 def igr_i_prior(n_categories, temperature=0.01, n_samples=10_000, steps=1000, seed=0):
     """(mu_0, log_sigma_0), two numbers: eq. 14 for the uniform law, start mu = log_sigma = 0, averaged over k.
 
-    As tau -> 0 only mu_0/sigma_0 is identified (-.7530 at K = 10, AUDIT 34).
+    As tau -> 0 only mu_0/sigma_0 is identified (-.7530 at K = 10, audit one-fit).
     """
     start = {"mu": numpy.zeros(n_categories - 1), "log_sigma": numpy.zeros(n_categories - 1)}
     params = _fit_uniform(igr_i, start, n_categories, temperature, n_samples, steps, seed)
@@ -84,7 +84,7 @@ def igr_i_prior(n_categories, temperature=0.01, n_samples=10_000, steps=1000, se
 def igr_sb_prior(n_categories, temperature=0.01, n_samples=10_000, steps=1000, seed=0):
     """(mu_0, log_sigma_0), arrays (K-1,): eq. 14 for the uniform law with K-1 sticks.
 
-    Start: mu = logit(1/(K-1)), log_sigma ~ N(.541, .01^2). The K-th category cannot be reached (AUDIT 12).
+    Start: mu = logit(1/(K-1)), log_sigma ~ N(.541, .01^2). The K-th category cannot be reached (audit last-category).
     """
     n = n_categories - 1
     mu = numpy.full(n, -math.log(n - 1) if n > 1 else 0.0)  # logit(1/n) = -log(n - 1)

@@ -38,7 +38,7 @@ PAPER = {
     26: ("its determinant", "transforms.SoftmaxPlusPlus.log_det"),
     27: ("Prop. 1 again", "transforms.h"),
     28: ("softmax++ with the maximum taken out", "transforms.SoftmaxPlusPlus.run"),
-    29: ("Prop. 2 as printed: lacks 1/sigma_k (AUDIT 47)", "recovery.gaussian_argmax.log_probs"),
+    29: ("Prop. 2 as printed: lacks 1/sigma_k", "recovery.gaussian_argmax.log_probs"),
     30: ("P(H = k) over its region", "recovery.gaussian_argmax.log_probs"),
     31: ("the same as an iterated integral", "recovery.gaussian_argmax.log_probs"),
     32: ("the same, inner integrals apart", "recovery.gaussian_argmax.log_probs"),

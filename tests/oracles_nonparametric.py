@@ -71,7 +71,7 @@ def kumaraswamy_kl(log_a, log_b, concentration):
 
 
 def kumaraswamy_series(log_a, log_b, terms):
-    """b sum_m B(m/a, b)/(m + a b) up to `terms`, with the tail of its asymptotic form: EXPERIMENTS 9."""
+    """b sum_m B(m/a, b)/(m + a b) up to `terms`, with the tail of its asymptotic form."""
     a, b = mp.exp(mp.mpf(log_a)), mp.exp(mp.mpf(log_b))
     total = mp.fsum(b * mp.beta(m / a, b) / (m + a * b) for m in range(1, terms + 1))
     # b B(m/a, b)/(m + ab) -> Gamma(b+1) a^b m^{-b-1}
@@ -160,7 +160,7 @@ def mixture_loss(kind, free, frozen, noise, means, log_likelihood, concentration
 
 
 def published_loss(kind, free, frozen, noise, means, log_likelihood, n=None):
-    """EXPERIMENTS 9's variant; n sticks, remainder dropped, or with n=None all sticks and the remainder."""
+    """The mixture's variant; n sticks, remainder dropped, or with n=None all sticks and the remainder."""
     first, second, mu, log_var = free
     v = stick(kind, first, second, noise[0])
     pi = mixing_weights(v) if n is None else mixing_weights(v, n + 1)[..., :-1]

@@ -1,8 +1,8 @@
 """Slow laws for the recovery tests, from the paper or by brute force, sharing no code with igr_ref.
 
 Prop. 2: adaptive quadrature of one category at a time, by QUADPACK and by mpmath; a dense trapezoid rule whose complex
-step is the derivative; the half-range Gauss-Hermite rule of the published code (AUDIT 27).
-IGR-SB: the recursion in rho of EXPERIMENTS 4, nested quadrature for up to four categories, and draws of eq. 16.
+step is the derivative; the half-range Gauss-Hermite rule of the published code (audit quadrature).
+IGR-SB: the recursion in rho, nested quadrature for up to four categories, and draws of eq. 16.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def half_range_hermite(n=15):
 
 
 def hermite_prop2(mu, sigma):
-    """P as the published code computes it: 15 half-range Gauss-Hermite nodes at t = sqrt(2) sigma_k x (AUDIT 27)."""
+    """P as the published code computes it: 15 half-range Gauss-Hermite nodes at t = sqrt(2) sigma_k x."""
     x, w = half_range_hermite()
     head = []
     for k in range(len(mu)):
@@ -189,7 +189,7 @@ def hermite_prop2(mu, sigma):
 
 
 def sticks_law_by_rho(mu, sigma, remainder, cells, nodes):
-    """P (K,) by the recursion in rho of EXPERIMENTS 4, in the variable y = logit(u) of each stick.
+    """P (K,) by the recursion in rho, in the variable y = logit(u) of each stick.
 
     G_i and V_i by linear interpolation in log r on [-14, 14], Gauss-Legendre within 8 sigma. V has an infinite slope at
     r = 1, which costs many nodes: with sigma about 1 and K = 10, 80 of them leave errors of 7e-3, 800 of 1e-5.

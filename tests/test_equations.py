@@ -173,7 +173,7 @@ def test_eqs_20_27_28_limit_and_shift(delta):
 
 
 def test_eq_29_as_printed_does_not_sum_to_one():
-    """AUDIT 47: without 1/sigma_k the probabilities of sigma = (.5, 2, 1.3) sum to 1.196."""
+    """audit eq-29: without 1/sigma_k the probabilities of sigma = (.5, 2, 1.3) sum to 1.196."""
     sigma = numpy.array([0.5, 2.0, 1.3])
     mu = numpy.zeros(3)
 

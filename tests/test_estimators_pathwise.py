@@ -40,7 +40,7 @@ class Case:
             params = {"log_alpha": min(spread, 30.0) * rng.standard_normal(shape)}
             prior = {"log_alpha": rng.standard_normal(shape[-2:])}
             draws = noise.gumbel(rng, shape)
-            # the official code's prior has a temperature of its own (AUDIT 11)
+            # the official code's prior has a temperature of its own (audit prior-temperature)
             self.prior_temperature = [temperature, 0.5][rng.integers(2)]
         else:
             params = {"mu": gradcheck.points(rng, shape, min(temperature, 10.0))}
@@ -104,7 +104,7 @@ def traced_objective(case, estimator):
 
 
 def textbook(case, estimator):
-    """{name: gradient} in longdouble: pullbacks of tests/oracles.py, and the KL's derivatives from EXPERIMENTS 3."""
+    """{name: gradient} in longdouble: pullbacks of tests/oracles.py, and the KL's derivatives by hand."""
     tau, tau_0 = LONG(case.temperature), LONG(case.prior_temperature)
     if case.model == "gumbel_softmax":
         a, a_0 = LONG(case.params["log_alpha"]), LONG(case.prior["log_alpha"])
@@ -505,7 +505,7 @@ def test_trap_kl_sign_and_closed_against_sampled():
 
 
 def test_trap_log_sigma_is_not_a_log_variance():
-    """sigma = e^log_sigma: at sigma = 3 against a standard prior, eq. 13 is (9 - 1)/2 - log 3 (AUDIT 49)."""
+    """sigma = e^log_sigma: at sigma = 3 against a standard prior, eq. 13 is (9 - 1)/2 - log 3."""
     q = igr_i(numpy.zeros((1, 1)), numpy.full((1, 1), math.log(3)), 1.0)
     p = IGR(numpy.zeros((1, 1)), numpy.zeros((1, 1)), q.transform)
     estimate = reparameterization(q, numpy.ones((1, 1)), lambda z: (numpy.zeros(()), 0 * z), p)

@@ -53,7 +53,7 @@ def test_scores_against_full_enumeration(kind):
     elbo = (q * log_w).sum(axis=-1)
     sd = numpy.sqrt((q * log_w**2).sum(axis=-1) - elbo**2)
     numpy.testing.assert_array_less(numpy.abs(got["discrete_elbo"] - elbo), 6 * sd / 200 + 1e-9)
-    # the mean weight is p(x) where q reaches every code; for IGR-SB, p of the codes it reaches (AUDIT 12)
+    # the mean weight is p(x) where q reaches every code; for IGR-SB, p of the codes it reaches (audit last-category)
     weight = numpy.exp(log_w)
     mean = (q * weight).sum(axis=-1)
     spread = numpy.sqrt((q * weight**2).sum(axis=-1) - mean**2) / mean
@@ -67,7 +67,7 @@ def test_scores_against_full_enumeration(kind):
 
 
 def test_as_published_is_not_a_bound():
-    """AUDIT 1: with a posterior that finds the codes the decoder likes, the published metric passes log p(x)."""
+    """With a posterior that finds the codes the decoder likes, the published metric passes log p(x)."""
     tiny = Tiny("gs", m=5000, sharpness=4.0)
     tiny.model.posterior = lambda params, x: exact  # the exact factor-wise best proposal is enough to show it
     joint = tiny.log_joint - logsumexp(tiny.log_joint, keepdims=True)

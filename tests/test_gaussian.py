@@ -168,7 +168,7 @@ def test_kl_is_positive_and_zero_for_equal_laws():
 
 
 def test_log_sigma_is_the_log_of_a_standard_deviation():
-    """Trap: exp(log variance) used as a standard deviation, or the reverse (AUDIT 49)."""
+    """Trap: exp(log variance) used as a standard deviation, or the reverse (audit sd-or-variance)."""
     mu, log_sigma, eps = numpy.array([1.0]), numpy.log([4.0]), numpy.array([1.0])
     assert gaussian.sample(mu, log_sigma, eps)[0] == pytest.approx(5.0)
     want = scipy.stats.norm(loc=1, scale=4).logpdf(3.0)

@@ -195,7 +195,7 @@ def test_monte_carlo():
 
 
 def test_half_range_gauss_hermite_fails_and_ours_does_not():
-    """AUDIT 27: the published 15-node rule over eq. 37's range |mu| <= 5, 0.5 <= sigma <= 2.5."""
+    """audit quadrature: the published 15-node rule over eq. 37's range |mu| <= 5, 0.5 <= sigma <= 2.5."""
     mu, sigma = numpy.full(9, -5.0), numpy.full(9, 0.5)
     mu[0] = 5.0
     assert abs(oracle.hermite_prop2(mu, sigma)[0] - 0.037) < 0.001
@@ -212,7 +212,7 @@ def test_half_range_gauss_hermite_fails_and_ours_does_not():
 
 
 def test_eq_29_without_one_over_sigma_does_not_sum_to_one():
-    """AUDIT 47: eq. 29 as printed has phi((t-mu_k)/sigma_k) where eq. 21 has it divided by sigma_k."""
+    """audit eq-29: eq. 29 as printed has phi((t-mu_k)/sigma_k) where eq. 21 has it divided by sigma_k."""
     sigma = numpy.array([0.5, 2.0, 1.3])
     for mu in (numpy.zeros(3), numpy.array([0.3, -0.4, 0.8])):
         t, weight, _ = gaussian_argmax.grid(mu, sigma)

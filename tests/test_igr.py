@@ -121,7 +121,7 @@ def test_kl_pullback(kind):
 
 
 def test_kl_needs_one_transform():
-    """Trap: the log-determinants cancel only where q and p share g, tau and delta (AUDIT 52)."""
+    """Trap: the log-determinants cancel only where q and p share g, tau and delta (audit kl-needs-one-g)."""
     arrays = numpy.zeros(3), numpy.zeros(3)
     q = igr_i(*arrays, 0.5)
     for p in (igr_i(*arrays, 0.6), igr_i(*arrays, 0.5, delta=2.0), igr_sb(*arrays, 0.5)):
@@ -133,7 +133,7 @@ def test_kl_needs_one_transform():
 
 @pytest.mark.parametrize("kind", BUILD)
 def test_discretize_looks_at_y_and_not_at_z(kind):
-    """Trap: z_k > 0 always, so h(z) would never give the K-th category (AUDIT 48)."""
+    """Trap: z_k > 0 always, so h(z) would never give the K-th category (audit h-of-z)."""
     rng = numpy.random.default_rng(5)
     q = BUILD[kind](rng.standard_normal((2, 3)), rng.standard_normal((2, 3)), 0.3)
     eps = rng.standard_normal((500, 2, 3))

@@ -48,7 +48,7 @@ def truncated_y_bar(y, kept, temperature, delta, z_bar):
 
 
 def test_the_papers_example_of_eq_19_and_the_published_one_less():
-    """Sticks .1, .2, .3, .3 at rho = .8: eq. 19 gives 4, the official code's class test 3 (AUDIT 30)."""
+    """Sticks .1, .2, .3, .3 at rho = .8: eq. 19 gives 4, the official code's class test 3 (audit cut-off-by-one)."""
     q, eps = from_sticks([0.1, 0.2, 0.3, 0.3], rho=0.8)
     assert q.kept(eps) == 4
     assert kept_as_published(q.sticks(eps)[None, :-1], 0.8, 50) == 3
@@ -105,7 +105,7 @@ def test_percentile_rule():
 
 
 def test_all_variables_are_inspected_unlike_the_published_rule():
-    """(S, B, N, K_max) with a long second variable: eq. 19's percentile sees it, the code's does not (AUDIT 30)."""
+    """(S, B, N, K_max) with a long second variable: eq. 19's percentile sees it, the code's does not."""
     short, long = [0.6, 0.35, 0.04], [0.05, 0.05, 0.05]
     q, eps = from_sticks(numpy.broadcast_to([short, long, long], (2, 4, 3, 3)), rho=0.9, percentile=50)
     assert q.kept(eps).reshape(()) == 3

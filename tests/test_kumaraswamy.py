@@ -281,7 +281,7 @@ def test_kl_against_integration(concentration):
 
 
 def test_mean_log_rest_where_it_is_closed_and_against_the_series():
-    """a = 1: E log(1-v) = -1/b; b = 1: -H(a); elsewhere EXPERIMENTS 9's series, whose terms fall off like m^{-b-1}."""
+    """a = 1: E log(1-v) = -1/b; b = 1: -H(a); elsewhere the series, whose terms fall off like m^{-b-1}."""
     from scipy import special
 
     grid = numpy.linspace(-6.9, 6.9, 60)

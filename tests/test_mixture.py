@@ -595,7 +595,7 @@ def test_published_objective_and_its_gradients(kind, stop):
         k, d, s, b = 6, 2, 2, 3
         o, decoder = list(outputs(rng, (b,), k, d, 0.4)), Decoder(rng, d)
         o[0] = o[0] + 1.5 * (seed % 2)  # some weights below the clip
-        means = prior_means(rng, k, d, slots=b)  # drawn anew for each image (AUDIT 31)
+        means = prior_means(rng, k, d, slots=b)  # drawn anew for each image (audit mixture-prior-slots)
         rho = (0.9, 0.9999)[seed % 2] if kind == "logit_normal" else None
         eps = draws(kind, rng, (s, b), k, d)
         if kind == "kumaraswamy":
@@ -655,7 +655,7 @@ def test_trap_clamped_forward_with_unclamped_gradient():
 
 
 def test_published_bound_is_looser_sample_by_sample():
-    """log sum pi q >= sum pi log q (AUDIT 20): -loss never exceeds the structured bound on the same draws."""
+    """log sum pi q >= sum pi log q: -loss never exceeds the structured bound on the same draws."""
     rng = rng_of(72)
     k, d = 5, 3
     o, decoder, means = outputs(rng, (4,), k, d, 0.3), Decoder(rng, d), prior_means(rng, k, d)
@@ -794,7 +794,7 @@ def test_replicas_and_float32(kind, options):
 
 
 def test_initial_parameters_shapes_and_means():
-    """EXPERIMENTS 9's sizes; each head by its own Glorot limit; m_1 = 0, the others +-1/sqrt(50), |m_k| = 1, fixed."""
+    """The paper's sizes; each head by its own Glorot limit; m_1 = 0, the others +-1/sqrt(50), |m_k| = 1, fixed."""
     means = prior_means(noise.generator(0, "means"), 20, 50, numpy.float32)
     assert numpy.all(means[0] == 0) and means.dtype == numpy.float32
     assert numpy.allclose(numpy.abs(means[1:]), 1 / numpy.sqrt(50)) and numpy.allclose((means[1:] ** 2).sum(-1), 1)
@@ -815,7 +815,7 @@ def test_initial_parameters_shapes_and_means():
 
 @pytest.mark.parametrize(("kind", "rho"), [("kumaraswamy", None), ("logit_normal", 0.9999)])
 def test_the_full_network_trains(kind, rho):
-    """Ten float32 steps of EXPERIMENTS 9's sizes on 20 images lower the loss; nothing warns or overflows."""
+    """Ten float32 steps at the paper's sizes on 20 images lower the loss; nothing warns or overflows."""
     rng = rng_of(90)
     x = (rng.random((20, 784)) < numpy.linspace(0.05, 0.6, 784)).astype(numpy.float32)
     means = prior_means(rng, 20, 50, numpy.float32)

@@ -120,7 +120,7 @@ def test_gaussian_floors_are_what_the_elu_implies():
     best = losses.Gaussian().log_prob(numpy.array([losses.GAUSSIAN_MEAN_FLOOR]), far)
     sd = losses.GAUSSIAN_SD_FLOOR
     assert math.isclose(best, -math.log(sd) - 0.5 * math.log(2 * math.pi), rel_tol=1e-12)
-    assert abs(losses.GAUSSIAN_MEAN_FLOOR - 0.2689) < 1e-4 and abs(sd - 0.3133) < 1e-4  # AUDIT 14
+    assert abs(losses.GAUSSIAN_MEAN_FLOOR - 0.2689) < 1e-4 and abs(sd - 0.3133) < 1e-4  # audit fmnist-ceiling
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

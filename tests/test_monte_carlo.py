@@ -62,14 +62,14 @@ def test_frequencies_do_not_depend_on_the_chunks(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_frequencies_are_those_of_discretize(kind):
-    """The mean of the one-hot samples that the same noise selects: E[h(y)] (AUDIT 48)."""
+    """The mean of the one-hot samples that the same noise selects: E[h(y)] (audit h-of-z)."""
     q, width, _ = relaxation(kind, ())
     z = draws(kind, 500, width)
     numpy.testing.assert_allclose(frequencies(q, z), q.discretize(z).mean(axis=0), rtol=1e-14)
 
 
 def test_the_limit_is_taken_of_y_and_not_of_z():
-    """AUDIT 48: z_k > 0 for every k, so h(z) never gives category K; h(y) does."""
+    """audit h-of-z: z_k > 0 for every k, so h(z) never gives category K; h(y) does."""
     q, width, exact = relaxation("igr_i", (2, 4))
     z = draws("igr_i", 20_000, width)[:, None, None]
     frequent = frequencies(q, z[:, 0, 0])[..., -1].max()
@@ -78,7 +78,7 @@ def test_the_limit_is_taken_of_y_and_not_of_z():
 
 
 def test_igr_sb_never_draws_the_last_category():
-    """AUDIT 12."""
+    """audit last-category."""
     q, width, exact = relaxation("igr_sb", (2, 4))
     got = frequencies(q, draws("igr_sb", 10_000, width))
     assert numpy.all(got[..., -1] == 0) and numpy.all(exact[..., -1] == 0)

@@ -452,7 +452,7 @@ def test_laws_that_share_no_map_onto_the_simplex_are_refused(kind):
     with pytest.raises(ValueError, match="share their map onto the simplex"):
         estimator(sticks, eps, quadratic(c, d), IGR(prior["mu"], prior["log_sigma"], sticks.transform.links[-1]))
     with pytest.raises(ValueError, match="same transform"):
-        q.kl(IGR(prior["mu"], prior["log_sigma"], q.transform.links[-1]))  # eq. 13 does not hold (AUDIT 52)
+        q.kl(IGR(prior["mu"], prior["log_sigma"], q.transform.links[-1]))  # eq. 13 does not hold (audit kl-needs-one-g)
 
 
 def test_stop_flow_does_not_concern_the_gumbel_softmax():

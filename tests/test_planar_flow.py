@@ -280,7 +280,7 @@ def test_inverse_where_the_flow_is_nearly_singular():
 
 
 def test_trap_constraint_divided_by_the_norm_instead_of_its_square():
-    """w.u~ = softplus(w.u) - 1 > -1, so f is one to one; divided by ||w|| it is not, for many flows (AUDIT 24)."""
+    """w.u~ = softplus(w.u) - 1 > -1, so f is one to one; divided by ||w|| it is not, for many flows."""
     rng = numpy.random.default_rng(10)
     w, u = 0.3 * rng.standard_normal((2, 4000, 9))
     c = numpy.sum(w * u, axis=-1)

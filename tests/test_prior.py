@@ -83,7 +83,7 @@ def test_objectives_and_their_cotangents(objective):
 
 
 def test_igr_i_prior_is_the_uniform_law():
-    """As tau -> 0 the K = 10 prior needs mu_0/sigma_0 = -.7530 (AUDIT 34), found here as the root of a 1-d integral."""
+    """As tau -> 0 the K = 10 prior needs mu_0/sigma_0 = -.7530, found here as the root of a 1-d integral."""
 
     def p_last(ratio, k=10):
         return scipy.stats.norm.cdf(-ratio) ** (k - 1)
@@ -95,7 +95,7 @@ def test_igr_i_prior_is_the_uniform_law():
 
 
 def test_igr_sb_prior_leaves_the_last_category_empty():
-    """AUDIT 12: with eq. 18 the loss against the uniform law stays above 1/90, from category K alone."""
+    """audit last-category: with eq. 18 the loss against the uniform law stays above 1/90, from category K alone."""
     p_0 = numpy.full(10, 0.1)
     mu, log_sigma = prior.igr_sb_prior(10, n_samples=2000, steps=400)
     q = igr_sb(mu, log_sigma, 0.01)
@@ -108,7 +108,7 @@ def test_igr_sb_prior_leaves_the_last_category_empty():
 
 
 def test_eq_14_as_printed_collapses():
-    """AUDIT 10: E||z - p_0||^2 is minimised by a point mass at p_0."""
+    """audit eq-14: E||z - p_0||^2 is minimised by a point mass at p_0."""
     draws = noise.normal(noise.generator(2, "test"), (500, 9))
     start = {"mu": numpy.zeros(9), "log_sigma": numpy.zeros(9)}
     options = {"steps": 1500, "learning_rate": 0.01}

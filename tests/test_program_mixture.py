@@ -89,7 +89,7 @@ def test_labels_are_the_table_s():
 
 
 def test_component_means_are_drawn_once_from_the_seed():
-    """Fixed for a run; of norm 1 but the first; one set for each place of a batch as published (AUDIT 31)."""
+    """Fixed for a run; of norm 1 but the first; one set for each place of a batch as published."""
     first, again, other = (tiny("dldpmm", 1, n_latent=6, seed=s).model.means for s in (1, 1, 2))
     numpy.testing.assert_array_equal(first, again)
     assert (first != other).any()

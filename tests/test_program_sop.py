@@ -117,7 +117,7 @@ def test_scores_against_enumeration(model):
     want, spread = book.exact_log_probs(model, program.params, x[:, :3], x[:, 3:], TAU)
     assert numpy.all(numpy.abs(numpy.expm1(got["loglik"] - want)) <= 5 * spread / math.sqrt(m) + 1e-12)
     constant = numpy.allclose(got["one_sample"], got["loglik"], rtol=1e-12)
-    assert constant == (model == "igr_sb_as_published")  # AUDIT 18: its code does not depend on the input or the noise
+    assert constant == (model == "igr_sb_as_published")  # its code does not depend on the input or the noise
 
 
 @pytest.mark.parametrize("model", list(SOP_MODELS))

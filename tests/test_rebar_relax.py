@@ -592,11 +592,11 @@ def test_bounded_parameters():
     assert all(numpy.all(numpy.isfinite(s)) for s in slopes.slopes.values()) and slopes.slopes["mu"][2] != 0
 
 
-# ---- as published: what the invalid variants do (AUDIT 4, 5, 6, 28) -----------------------------------------------
+# ---- as published: what the invalid variants do -----------------------------------------------
 
 
 def as_published_toy():
-    """K = 4, one variable, c = f: the case of AUDIT 5, with an f of our own."""
+    """K = 4, one variable, c = f: the case of audit relax-bias, with an f of our own."""
     rng = numpy.random.default_rng(20)
     q = igr_i(numpy.array([[0.3, 0.5, -0.4]]), numpy.log(numpy.array([[0.8, 1.0, 1.3]])), 1.0)
     weights = numpy.array([1.0, -2.0, 0.5, 1.5])
@@ -625,7 +625,7 @@ def test_as_published_igr_is_biased_by_about_the_gradient_itself():
     exact = rebar(q, draws(q, rng, (40_000,)), f, params=params).grads
     assert worst_deviation(exact, want) < 5
     assert 1.6 < published / truth < 2.4 and abs(published - truth) > 50 * sd["mu"][0, 1]
-    # and noisier than plain REINFORCE, which for this f is noisier than the exact estimator (AUDIT: 10.4, 6.0, 4.6)
+    # and noisier than plain REINFORCE, which for this f is noisier than the exact estimator
     plain = rebar(q, draws(q, rng, (40_000,)), f, params={**params, "eta": numpy.asarray(0.0)}).grads
     total = [sum(x.var(axis=0).sum() for x in grads.values()) for grads in (exact, plain, g)]
     assert total[0] < total[1] < total[2]

@@ -64,7 +64,7 @@ def test_one_stick_in_closed_form(remainder):
 @pytest.mark.slow
 @BOTH
 def test_the_recursion_in_rho(remainder):
-    """EXPERIMENTS 4, by linear interpolation: its own error falls from 7e-3 (80 nodes, 1,500 cells) to 2e-5 here."""
+    """The recursion in rho, by linear interpolation: its error falls from 7e-3 (80 nodes, 1,500 cells) to 2e-5 here."""
     rng = numpy.random.default_rng((4, remainder))
     for k in (4, 10):
         mu, sigma = typical(rng, k - 1)
@@ -151,7 +151,7 @@ def _monte_carlo(remainder, m, n_laws):
 
 
 def test_the_last_category_is_unreachable_without_the_remainder():
-    """AUDIT 12: w_k > 0 for every k < K, so the argmax of eq. 18 is never K, exactly."""
+    """audit last-category: w_k > 0 for every k < K, so the argmax of eq. 18 is never K, exactly."""
     mu, sigma = wild(numpy.random.default_rng(9), (20, 5))
     assert numpy.all(stick_breaking.probs(mu, sigma)[:, -1] == 0)
     assert numpy.all(stick_breaking.log_probs(mu, sigma)[:, -1] == -numpy.inf)

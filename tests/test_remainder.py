@@ -1,4 +1,4 @@
-"""eq. 18 with the remainder kept (AUDIT 12): softmax of a point of the simplex, and chains that hand on all K."""
+"""eq. 18 with the remainder kept: softmax of a point of the simplex, and chains that hand on all K."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_chain_log_det_value_and_round_trip():
 
 
 def test_every_category_is_reachable_and_only_with_the_remainder():
-    """AUDIT 12: eq. 18 as printed never selects category K; softmax over all K sticks does."""
+    """audit last-category: eq. 18 as printed never selects category K; softmax over all K sticks does."""
     rng = numpy.random.default_rng(8)
     for k in (2, 3, 10):
         y = -numpy.log(numpy.arange(k - 1, 0, -1)) + 0.5 * rng.standard_normal((5000, k - 1))
@@ -359,7 +359,7 @@ def test_igr_sb_keeps_its_default():
 
 
 def test_binary_case_is_the_sigmoid_of_structured_output_prediction():
-    """K = 2: z_1 = sigmoid((2u - 1)/tau), discretised to y > 0, where eq. 18 as printed is constant (AUDIT 18)."""
+    """K = 2: z_1 = sigmoid((2u - 1)/tau), discretised to y > 0, where eq. 18 as printed is constant."""
     y = numpy.linspace(-4, 4, 41)[:, None]
     u = 1 / (1 + numpy.exp(-y[:, 0]))
     q = igr_sb(numpy.zeros(1), numpy.zeros(1), 0.3, remainder=True)

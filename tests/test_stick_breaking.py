@@ -116,7 +116,7 @@ def test_long_sticks_and_short_sticks_leave_everything_finite(dtype):
 
 
 def test_discretize_is_the_largest_of_the_first_sticks():
-    """All w_k are positive, so softmax++ of w never tends to the K-th vertex (AUDIT 12). Also where w underflows."""
+    """All w_k are positive, so softmax++ of w never tends to the K-th vertex. Also where w underflows."""
     for _, y in _cases(200, 8, categories=(2, 3, 10)):
         b = G.discretize(y)
         assert b.dtype == y.dtype and b.shape == (*y.shape[:-1], y.shape[-1] + 1) and numpy.all(b.sum(-1) == 1)

@@ -40,8 +40,8 @@ EQUATION = {
     "igr_i": "eq. 15, binary",
     "igr_planar": "planar flow, binary",
     "igr_sb": "eq. 18, binary, remainder kept",
-    "igr_i_as_published": "AUDIT 17",
-    "igr_sb_as_published": "AUDIT 18",
+    "igr_i_as_published": "Table 2, IGR-I as published",
+    "igr_sb_as_published": "Table 2, IGR-SB as published",
 }
 
 # ---- the textbook, sharing no code with igr_ref: formulas that run under autograd and on complex numbers -------------
@@ -256,7 +256,7 @@ def test_unit_pullback(kind):
         with numpy.errstate(over="ignore"):  # autograd's 1/cosh(s)^2 of the planar tanh: 0 where cosh overflows
             traced = autograd.grad(forward, 0)(o, own), autograd.grad(forward, 1)(o, own) if own else {}
         for name, bar in split(kind, *traced).items():
-            # autograd forms sigmoid' = s (1 - s) from s, so that its rounding is absolute; AUDIT 18 has one in l too
+            # autograd forms sigmoid' = s (1 - s) from s, its rounding is absolute; the published unit has one in l too
             scale = 1e-5 * (numpy.linalg.norm(psi_bar) if kind == "igr_sb_as_published" else sizes[name])
             check(got[name], bar, max(1e-10, 1e-15 * terms), oracle="autograd", scale=scale, **options)
 
@@ -419,7 +419,7 @@ def test_audit_18_published_igr_sb_network_is_constant(dtype):
     assert len(numpy.unique(seen["igr_sb"].reshape(-1, 4), axis=0)) > 3
     far = units.IGRSBUnitAsPublished().discretize({}, numpy.array([-1e4, 0.0, 1e4], dtype), numpy.zeros(3, dtype))
     numpy.testing.assert_array_equal(far, 1)
-    # eq. 18 itself is no better with one stick: softmax++ of u > 0 (AUDIT 12)
+    # eq. 18 itself is no better with one stick: softmax++ of u > 0 (audit last-category)
     y = 10 * rng.standard_normal((1000, 1))
     assert numpy.all(igr_ref.igr_sb(y, 0 * y, 0.1).discretize(y)[:, 0] == 1)
 
@@ -679,7 +679,7 @@ def test_predictions_are_the_means_of_the_lower_half():
 
 @pytest.mark.parametrize("kind", UNITS)
 def test_shapes_of_the_paper(kind):
-    """Appendix E: 392-240-240 units, 240-240 units, 392. AUDIT 40: the script's double_linear has no hidden layers."""
+    """Appendix E: 392-240-240 units, 240-240 units, 392. The script's double_linear has no hidden layers."""
     wide = 240 if kind in ONE_OUTPUT else 480
     hidden = {"nonlinear": [(240, wide)], "double_linear": []}
     for architecture, more in hidden.items():

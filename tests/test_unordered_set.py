@@ -61,7 +61,7 @@ CASES = [(1, 6, 4), (2, 3, 3), (1, 3, 2), (3, 2, 2), (2, 2, 3), (1, 6, 5), (2, 3
 def test_exactly_unbiased_by_enumeration(kind, n, k, s, kool_direct):
     """All (K^N)!/(K^N - S)! ordered samples, each weighed by its probability; value, KL, gradient, decoder weights.
 
-    Covers AUDIT 61 (6 categories, S = 4) and the case S = K^N, in which the set is the whole law.
+    Covers audit unordered-set (6 categories, S = 4) and the case S = K^N, in which the set is the whole law.
     """
     rng = numpy.random.default_rng((41, n, k, s))
     q, p, jacobians, _ = model(kind, rng, n, k)
@@ -117,7 +117,7 @@ def test_weights_of_every_set_sum_to_one():
 
 
 def test_trap_baseline_without_the_own_term_is_biased():
-    """R_ii = 1 belongs into beta_i (AUDIT 61): without p_i f_i the enumeration above would fail, so it can."""
+    """R_ii = 1 belongs into beta_i: without p_i f_i the enumeration above would fail, so it can."""
     rng = numpy.random.default_rng(44)
     q, p, jacobians, _ = model("gumbel_softmax", rng, 1, 6)
     table = 5 + rng.standard_normal(6)

@@ -137,7 +137,7 @@ def test_jacobian_and_log_det():
 
 
 def test_every_category_can_be_reached_the_last_one_too():
-    """AUDIT 51: P_S takes the argmax of all K coordinates, remainder included."""
+    """audit nearest-vertex: P_S takes the argmax of all K coordinates, remainder included."""
     g = VertexInterpolation(0.1)
     assert g.category(numpy.full((3, 4), -3.0)).tolist() == [4, 4, 4]
     rng = numpy.random.default_rng(6)
@@ -155,7 +155,7 @@ def test_every_category_can_be_reached_the_last_one_too():
 
 
 def test_nearest_vertex_as_printed_would_be_the_origin():
-    """The nearest vertex of S^{K-1} inside R^{K-1} is 0, the K-th category, unless some w_k > 1/2 (AUDIT 51)."""
+    """The nearest vertex of S^{K-1} inside R^{K-1} is 0, the K-th category, unless some w_k > 1/2."""
     y = numpy.array([numpy.log(0.4 / 0.6), 0.0])  # w = (.4, .3, .3)
     vertices = numpy.concatenate([numpy.eye(2), numpy.zeros((1, 2))])
     distance = numpy.linalg.norm(StickBreaking().forward(y)[:-1] - vertices, axis=-1)
@@ -309,7 +309,7 @@ def test_in_chains():
             oracle="slogdet of the Jacobian",
         )  # fmt: skip
     inner = VertexInterpolation(0.4)
-    # all first K-1 coordinates are positive, so softmax++ never selects the K-th (AUDIT 12)
+    # all first K-1 coordinates are positive, so softmax++ never selects the K-th (audit last-category)
     assert numpy.array_equal(chain.category(y), numpy.argmax(inner.forward(y)[:, :-1], axis=-1))
     first = Chain(flow, inner)
     assert numpy.array_equal(first.category(y), inner.category(flow.forward(y)))

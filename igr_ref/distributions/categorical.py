@@ -2,7 +2,7 @@
 
 Entropy                  H = -sum_k P_k log P_k.
 KL to the uniform law    KL = sum_k P_k log(K P_k) = log K - H;   dKL/dP_k = log P_k + log K + 1.
-By free logits o with P = softmax(o):   dKL/do_k = P_k (log P_k - sum_j P_j log P_j)      (EXPERIMENTS 6).
+By free logits o with P = softmax(o):   dKL/do_k = P_k (log P_k - sum_j P_j log P_j).
 Inverse-cdf sampling     b = the first k with cdf_k > u.
 """
 

@@ -1,4 +1,4 @@
-"""Diagonal Gaussian.   y = mu + sigma eps (eq. 10), sigma = e^log_sigma a standard deviation (AUDIT 49).
+"""Diagonal Gaussian.   y = mu + sigma eps (eq. 10), sigma = e^log_sigma a standard deviation (audit sd-or-variance).
 
 Density                  log N(y) = sum_k [log phi((y_k - mu_k)/sigma_k) - log_sigma_k].
 KL (the right side of eq. 13), coordinate by coordinate:

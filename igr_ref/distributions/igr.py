@@ -4,7 +4,7 @@ Density (eq. 12)         log q(z) = log N(y | mu, sigma^2) - log|det J_g(y)|,  y
                          Lebesgue measure of the first K-1 coordinates.
 KL (eq. 13)              KL(q || p) = KL(N(mu, sigma^2) || N(mu_0, sigma_0^2)) when q and p share g, tau and delta:
                          the Jacobian terms cancel. Where q has a flow f of its own before the shared g, p's Gaussian
-                         lives at the flow's output x = f(y) (AUDIT 25), and with log q(x) = log N(y) - log|det J_f(y)|
+                         lives at the flow's output x = f(y), and with log q(x) = log N(y) - log|det J_f(y)|
                          KL(q || p) = E[log q(x) - log N(x | mu_0, sigma_0^2)], sampled by the estimators.
 Sample's pullback        y_bar = J_g^T z_bar,  mu_bar = y_bar,  log_sigma_bar = y_bar sigma eps.
 """
@@ -75,7 +75,7 @@ class IGR(Relaxation):
         return _links(self.transform) == _links(p.transform)
 
     def require_same_transform(self, p):
-        """eq. 13 needs one g for both (AUDIT 52): the same object, which is also the cheapest way to say so."""
+        """eq. 13 needs one g for both: the same object, which is also the cheapest way to say so."""
         if not self.same_transform(p):
             raise ValueError("eq. 13 needs q and p built on the same transform object (same g, tau and delta)")
 
@@ -121,7 +121,7 @@ def igr_i(mu, log_sigma, temperature, delta=1.0, **options):
 
 
 def igr_sb(mu, log_sigma, temperature, delta=1.0, remainder=False, **options):
-    """IGR-SB: g is stick-breaking followed by softmax++ (eq. 18), whose K-th category is never the largest (AUDIT 12).
+    """IGR-SB: g is stick-breaking followed by softmax++ (eq. 18), whose K-th category is never the largest.
 
     With remainder=True the outer map is the softmax of all K sticks, remainder included; it has no delta.
     """

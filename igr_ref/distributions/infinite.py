@@ -2,11 +2,11 @@
 
 Sticks                   y = mu + sigma eps,  u = sigmoid(y),  w_k = u_k prod_{i<k} (1 - u_i),  k = 1, 2, ...
 Cut (eq. 19)             K_rho = 1 + #{k : sum_{i<=k} w_i <= rho},  i.e. sum_{k<K} w_k <= rho < sum_{k<=K} w_k, with w
-                         for g: e^{w_k/tau} tends to 1, so no softmax++ of infinitely many sticks exists (AUDIT 13).
+                         for g: e^{w_k/tau} tends to 1, so no softmax++ of infinitely many sticks exists.
 Sample                   z = softmax++ of the K kept sticks, z_1..z_K, then delta's category (all the rest), then zeros.
 Pullback                 that of softmax++, then of stick-breaking; exactly zero beyond the kept coordinates. K is an
                          integer and constant almost everywhere: it has no gradient.
-Category                 argmax_k w_k, the limit of z as tau -> 0 (AUDIT 12): no truncation enters it.
+Category                 argmax_k w_k, the limit of z as tau -> 0 (audit last-category): no truncation enters it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class InfiniteIGR(Relaxation):
     percentile   q in (0, 100]: one K for everything that leads, the q-th percentile of K_rho over all of it (batch,
                  samples, variables; not over the first `replicas` axes, each of which has its own K).
                  None: each sample keeps its own K_rho.
-    rho          in (0, 1). The paper states neither (AUDIT 30); the code has .9 or .9999, and 50 or 70.
+    rho          in (0, 1). The paper states neither (audit cut-off-by-one); the code has .9 or .9999, and 50 or 70.
 
     A first stick above rho gives K_rho = 1: that stick and the rest. Where K_max sticks do not reach rho, all are kept,
     and delta's category is the last; `reached` says where, and `GrowingSticks` allocates more instead.
@@ -174,7 +174,7 @@ def percentile(counts, q, replicas=0):
 
 
 def kept_as_published(w, rho, q):
-    """The official code's cut, as one integer (AUDIT 30): one less than eq. 19's K, and from variable 0 only.
+    """The official code's cut, as one integer: one less than eq. 19's K, and from variable 0 only.
 
     w (..., N, K_max), sticks without the remainder: #{k : sum_{i<=k} w_i <= rho} of w[..., 0, :], q-th percentile over
     what leads. Where a first stick exceeds rho the code takes the maximum of nothing; here that counts as 0, and

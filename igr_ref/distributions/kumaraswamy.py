@@ -1,4 +1,4 @@
-"""The Kumaraswamy law on (0, 1), a = e^log_a, b = e^log_b (EXPERIMENTS 9; section 4.4's DLDPMM).
+"""The Kumaraswamy law on (0, 1), a = e^log_a, b = e^log_b (section 4.4's DLDPMM).
 
 Sample                   v = (1 - (1-U)^{1/b})^{1/a}, U uniform: dv/da = -v log v/a, dv/db = v X_b/(a X), X = v^a.
 Density                  log q(v) = log a + log b + (a-1) log v + (b-1) log(1 - v^a).

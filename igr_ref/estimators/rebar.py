@@ -45,7 +45,7 @@ class Control:
 def rebar_params(n_variables, temperature, eta=1.0, dtype=float):
     """{"log_lambda": (N,), "eta": ()}: one learned temperature for each variable, as NumPy arrays.
 
-    The published code starts RELAX at 5 (Gumbel-Softmax) or .15 (IGR), the original one at .5 (AUDIT 29).
+    The published code starts RELAX at 5 (Gumbel-Softmax) or .15 (IGR), the original one at .5.
     """
     return {"log_lambda": numpy.full(n_variables, numpy.log(temperature), dtype), "eta": numpy.asarray(eta, dtype)}
 

@@ -19,7 +19,7 @@ from .rebar import PairedNoise, controlled, rebar_params
 def relax_params(rng, n_variables, n_categories, temperature, hidden=50, learn_eta=False, dtype=float):
     """{"log_lambda": (N,), "r.0.weight", ...}, with "eta" only if it is to be learned, as NumPy arrays.
 
-    The published code starts at temperature 5 (Gumbel-Softmax) or .15 (IGR), the original one at .5 (AUDIT 29).
+    The published code starts at temperature 5 (Gumbel-Softmax) or .15 (IGR), the original one at .5.
     """
     params = rebar_params(n_variables, temperature, dtype=dtype)
     params = params if learn_eta else {"log_lambda": params["log_lambda"]}
@@ -52,7 +52,7 @@ class DiagonalChain:
 
 def bounded_parameters(mu_raw, sigma_raw, limit=5.0, low=0.5, high=2.5):
     """(mu, log_sigma, chain) of eq. 37 from (mu', xi') (..., K-1); chain.pullback takes gradients by mu and log_sigma
-    to gradients by mu' and xi'. The published code's box is limit=1, low=.5, high=1 (AUDIT 26).
+    to gradients by mu' and xi'. The published code's box is limit=1, low=.5, high=1 (audit eq-37-range).
     """
     xp, _ = namespace(mu_raw, sigma_raw)
     s = sigmoid(sigma_raw)

@@ -1,9 +1,9 @@
 """INVALID: RELAX as the paper's published code computes it, kept to measure what it does. Nothing else imports it.
 
-IGR (AUDIT 4, 5, 28), z' an independent relaxed sample in place of y | b:
+IGR (audit kl-sign, relax-bias, relax-update), z' an independent relaxed sample in place of y | b:
     g = [f(b) - c(z')] s + dc(z')/do + s,   loss = f(b) - KL,   V = mean ||g's mu block||^2.
     Its mean is dE[f]/do + dE[c]/do, about twice the gradient, and the KL term is maximised: no estimator of anything.
-Gumbel-Softmax (AUDIT 6, 29), over a batch of B images:
+Gumbel-Softmax (audit shared-residual), over a batch of B images:
     g_i = B (R + 1) s_i + dc(z_i)/do - dc(z~_i)/do,   R = mean_i [f(b_i) - c(z~_i)],
     z = softmax(zeta/lambda + log alpha). Unbiased, as E[s_i] = 0 and images are independent, but with 10^2 to 10^3
     times the variance that each image's own residual gives; the added log alpha is harmless.

@@ -8,7 +8,7 @@ IGR             with one g for q and p the Jacobian terms cancel, and the cotang
 IGR-Planar      with a flow x = f(y) before the shared g, mu, sigma and the flow's parameters are all held fixed in
                 log q: the cotangent at x is J_f^{-T}[-(y - mu)/sigma^2 - d log|det J_f|/dy] + (x - mu_0)/sigma_0^2,
                 and it goes back through f to every parameter. stop_flow=False holds only mu and sigma fixed, as in
-                the published code (AUDIT 23): unbiased too, but its variance is not zero at q = p.
+                the published code (audit planar-landing): unbiased too, but its variance is not zero at q = p.
 Gumbel-Softmax  d log q/dy - d log p/dy at y, pushed back through y(log_alpha, G).
 """
 

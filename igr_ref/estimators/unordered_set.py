@@ -3,7 +3,7 @@
 Probability of a set T of codes drawn without replacement, once a mass e has been taken out:
     P_e(T) = sum over the orders of T of prod_i p_i / (1 - e - mass before i).
 Leave-out ratios      R_i = P_{p_i}(T - i) / P_0(T),    R_ij = P_{p_i + p_j}(T - {i, j}) / P_{p_i}(T - i),    R_ii = 1.
-Value and baseline    sum_i p_i R_i f_i,    beta_i = sum_j p_j R_ij f_j    (R_ii = 1 needs S >= 2: AUDIT 61).
+Value and baseline    sum_i p_i R_i f_i,    beta_i = sum_j p_j R_ij f_j    (R_ii = 1 needs S >= 2: audit unordered-set).
 Gradient              sum_i p_i R_i (f_i - beta_i) dlog q(b_i)/dtheta, ratios and weights held constant: unbiased.
 Weights               sum_i p_i R_i = 1 and sum_j p_j R_ij = 1 for every set, as P_0(T) = sum_i p_i P_{p_i}(T - i).
 Laws, search and ratios are computed in float64, whatever the dtype of the parameters.

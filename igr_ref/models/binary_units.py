@@ -4,7 +4,7 @@
 Gumbel-Softmax (eq. 5)   l = y/tau, y = log_alpha + L with L logistic.
 IGR-I (eq. 15)           l = y/tau - log delta.           IGR-Planar   l = f(y)/tau, f two planar flows on the line.
 IGR-SB                   l = (2 u - 1)/tau, u = sigmoid(y): the softmax of (u, 1 - u)/tau. The remainder 1 - u is
-                         kept, as eq. 18 itself has one category only (AUDIT 12, 18).
+                         kept, as eq. 18 itself has one category only (audit last-category, output-constant).
 Pullback of psi_bar      y_bar = l'(y) psi (1 - psi) psi_bar,  mu_bar = y_bar,  log_sigma_bar = y_bar sigma eps.
 """
 
@@ -101,7 +101,7 @@ class IGRIUnit(BinaryUnit):
 
 
 class IGRIUnitAsPublished(BinaryUnit):
-    """psi = sigmoid(mu + eps): sigma = 1, one output for each unit, no temperature (AUDIT 17)."""
+    """psi = sigmoid(mu + eps): sigma = 1, one output for each unit, no temperature (audit output-temperature)."""
 
     outputs = 1
 
@@ -172,7 +172,7 @@ class IGRSBUnit(BinaryUnit):
 
 
 class IGRSBUnitAsPublished(BinaryUnit):
-    """psi = sigmoid(sigmoid(mu + eps)), in (.5, .731): b = 1 whatever the input (AUDIT 18)."""
+    """psi = sigmoid(sigmoid(mu + eps)), in (.5, .731): b = 1 whatever the input (audit output-constant)."""
 
     outputs = 1
 

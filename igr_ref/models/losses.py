@@ -1,7 +1,7 @@
 """Pixel likelihoods log p(x|z), with the gradient by the decoder's outputs computed beside the value.
 
 Bernoulli   outputs l (..., P):  log p = sum_p [x l - softplus(l)],  d/dl = x - sigmoid(l).
-Gaussian    outputs (a_m, a_s) (..., 2P), both after an ELU (AUDIT 14):  m = sigmoid(elu(a_m)),
+Gaussian    outputs (a_m, a_s) (..., 2P), both after an ELU (audit fmnist-ceiling):  m = sigmoid(elu(a_m)),
             v = softplus(elu(a_s)) + 1e-6,  log p = sum_p [log phi((x - m)/v) - log v];
             d/dm = (x - m)/v^2,  d/dv = (x - m)^2/v^3 - 1/v,  then m (1 - m), sigmoid(elu(a_s)), and elu' = 1 or e^a.
 Values sum over the last axis, the pixels; leading axes broadcast.
@@ -15,7 +15,7 @@ from ..backend import namespace
 from ..numerics import LOG_2, log_normal_pdf, sigmoid, softplus
 
 # What the ELU on both heads implies: an output of at least -1, so neither the mean nor the standard deviation of a
-# pixel can be smaller than these. Without the second, the likelihood of FMNIST is unbounded (AUDIT 14).
+# pixel can be smaller than these. Without the second, the likelihood of FMNIST is unbounded (audit fmnist-ceiling).
 GAUSSIAN_MEAN_FLOOR = 1 / (1 + math.e)  # .2689
 GAUSSIAN_SD_FLOOR = math.log1p(math.exp(-1)) + 1e-6  # .3133
 

@@ -24,7 +24,7 @@ RHO, PERCENTILE = 0.9999, 70  # IGR-SB-MM's truncation while training (the code'
 def prior_means(rng, n_components, n_latent, dtype=numpy.float64, slots=None):
     """m (K, D): m_1 = 0, the others +-1/sqrt(D) with random signs, so of norm 1; drawn once and then fixed.
 
-    slots=B draws anew for each of B images, (B, K, D), as the published code does (AUDIT 31).
+    slots=B draws anew for each of B images, (B, K, D), as the published code does (audit mixture-prior-slots).
     """
     lead = () if slots is None else (slots,)
     signs = 2.0 * rng.integers(0, 2, size=(*lead, n_components - 1, n_latent)) - 1

@@ -1,4 +1,4 @@
-"""What the official code optimises and reports for Table 3 (AUDIT 20, 21, 30, 31), apart from the objective proper.
+"""What the official code optimises and reports for Table 3, apart from the objective proper.
 
     loss = log sum_k pi_k q_k(z_k) + sum_k log q(v_k) - sum_k pi_k [log p(x|z_k) + log p(z_k|k)],
 and -loss with one sample is what it calls the test log-likelihood. By Jensen's inequality log sum_k pi_k q_k is not
@@ -22,7 +22,7 @@ CLIP = (1e-4, 0.9999)
 
 
 class _PublishedDraw(Draw):
-    """As Draw, with one component fewer: K_rho - 1 sticks, and no stick set to 1 (AUDIT 30, 31)."""
+    """As Draw, with one component fewer: K_rho - 1 sticks, and no stick set to 1."""
 
     def __init__(self, q, noise, decode):
         super().__init__(q, noise, decode)
@@ -67,5 +67,5 @@ def objective_as_published(q, noise, decode, stop=None):
 
 
 def log_likelihood_as_published(q, noise, decode):
-    """-loss of each sample, (..., S, B): Table 3's "test log-likelihood", in fact a one-sample bound (AUDIT 20)."""
+    """-loss of each sample, (..., S, B): Table 3's "test log-likelihood", in fact a one-sample bound."""
     return -objective_as_published(q, noise, decode).loss

@@ -1,4 +1,4 @@
-"""Objectives of the nonparametric mixture (section 4.4, EXPERIMENTS 9), per image, with gradients by q's parameters.
+"""Objectives of the nonparametric mixture (section 4.4), per image, with gradients by q's parameters.
 
 Model       v_k ~ Beta(1, c),  pi = SB(v),  k ~ Cat(pi),  z | k ~ N(m_k, I),  x | z from the decoder.
 Posterior   q(v | x) prod_k N(z_k; mu_k, sigma_k^2),  sigma_k = e^{log_var_k/2};  q(k|v) = p(k|v) = pi.

@@ -1,4 +1,4 @@
-"""The sticks of the nonparametric mixtures (EXPERIMENTS 9): the logit-normal law, and from sticks to weights.
+"""The sticks of the nonparametric mixtures: the logit-normal law, and from sticks to weights.
 
 Logit-normal             y = mu + sigma eps (eq. 10),  v = sigmoid(y),  log q(v) = log N(y | mu, sigma^2) - log v(1-v).
 KL to Beta(1, beta)      -log(2 pi e)/2 - log_sigma - log beta + E[beta softplus(y) + softplus(-y)].

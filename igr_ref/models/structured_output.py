@@ -22,7 +22,7 @@ class StructuredOutput:
     """Three networks around two layers of n_units binary units; pixels are binary.
 
     architecture "nonlinear": `first` and `second` have a hidden tanh layer of n_units; "double_linear": they have none,
-    which is what the published script runs (AUDIT 40). Parameters: one dict, "first.0.weight", "second.0.weight", ...,
+    which is what the published script runs. Parameters: one dict, "first.0.weight", "second.0.weight", ...,
     "decoder.0.bias", and what a unit has of its own as "first.flow.0.w", ..., with or without a replica axis.
     """
 

@@ -124,7 +124,7 @@ class BoundedFamily(IGRFamily):
 
 
 class PlanarFamily(IGRFamily):
-    """IGR-Planar: two planar flows, each variable its own, before softmax++. The prior has no flow (AUDIT 25).
+    """IGR-Planar: two planar flows, each variable its own, before softmax++. The prior has no flow.
 
     Own parameters "0.w", "0.u" (N, K-1) and "0.b" (N,), then "1.w", ..., with or without a replica axis in front.
     """

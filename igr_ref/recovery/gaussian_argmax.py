@@ -1,7 +1,7 @@
 """Prop. 2 (eq. 21): the discrete law of H = h(y), y_k ~ N(mu_k, sigma_k^2), by composite quadrature, and its gradient.
 
     P_k = int_0^inf phi_k(t) prod_{j!=k} Phi_j(t) dt,   phi_k(t) = phi((t-mu_k)/sigma_k)/sigma_k,  k < K,
-    P_K = prod_j Phi(-mu_j/sigma_j).                    (eq. 29 as printed lacks the 1/sigma_k: AUDIT 47)
+    P_K = prod_j Phi(-mu_j/sigma_j).                    (eq. 29 as printed lacks the 1/sigma_k: audit eq-29)
 Gradient, with the fluxes A_jk = int_0^inf phi_j phi_k prod_{i!=j,k} Phi_i dt = A_kj,  A'_jk the same with a factor
 (t-mu_j)/sigma_j,  and  B_k = phi_k(0) prod_{j!=k} Phi_j(0):
     dP_k/dmu_j    = -A_jk,   dP_k/dmu_k    = B_k + sum_{j!=k} A_jk,                      dP_K/dmu_k    = -B_k,

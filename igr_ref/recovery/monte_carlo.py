@@ -1,6 +1,6 @@
 """The recovered discrete law by simulation: frequencies of q.category(noise).
 
-Valid for every relaxation (section 3.3: E[h(y)], and not E[h(z)], AUDIT 48). The standard error of a frequency P is
+Valid for every relaxation (section 3.3: E[h(y)], and not E[h(z)], audit h-of-z). The standard error of a frequency P is
 sqrt(P (1 - P)/M). Noise is shared by all the leading axes of the parameters, which leaves each law's error as it is
 and makes differences between laws smoother.
 """

@@ -1,6 +1,6 @@
 """The exact discrete law of IGR-SB: the argmax of the sticks w (eq. 16), y_i ~ N(mu_i, sigma_i^2), i = 1..n = K-1.
 
-Recursion. rho_i = max_{j<=i} w_j / prod_{j<=i} (1-u_j) is Markov (EXPERIMENTS 4). With s_i = log rho_i, s_0 = -inf,
+Recursion. rho_i = max_{j<=i} w_j / prod_{j<=i} (1-u_j) is Markov. With s_i = log rho_i, s_0 = -inf,
     s_i = max(s_{i-1} + softplus(y_i), y_i),   and stick i takes the lead iff log sigmoid(y_i) > s_{i-1}.
 Stick k wins iff it takes the lead and no later stick does. Let G_i(s) = P(s_i <= s), and H_i(s) = P(s_i <= s and k
 leads after stick i). Only s < 0 matters, as s >= 0 is never overtaken. With integrals over y,
@@ -9,7 +9,7 @@ leads after stick i). Only s < 0 matters, as s >= 0 is never overtaken. With int
     G_i = T_i G_{i-1},   H_k = D_k G_{k-1},   H_i = (T_i - D_i) H_{i-1} for i > k: D_i is what stick i takes over,
     P_k = r_k G_{k-1} - sum_{i>k} r_i H_{i-1}.
 With `remainder`, the argmax over [w, 1 - sum w], the remainder takes the lead in the end iff s_n < 0: P_K = G_n(0), and
-H_n(0) is subtracted from P_k. Without it P_K = 0 (AUDIT 12).
+H_n(0) is subtracted from P_k. Without it P_K = 0 (audit last-category).
 
 Backward. P_k = r_k G_{k-1} + kappa_k D_k G_{k-1}, kappa_i F being minus the chance that leads F after stick i are lost:
     kappa_{i-1} = (T_i - D_i)' kappa_i - r_i'.

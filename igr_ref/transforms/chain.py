@@ -6,7 +6,7 @@ Determinant              log|det J_g(f(y))| + log|det J_f(y)|.
 Pullback                 each link's pullback in reverse order; log_det_bar enters at every link.
 eq. 18 is Chain(StickBreaking(), SoftmaxPlusPlus(tau)): the inner map's first K-1 coordinates, a point of the paper's
 S^{K-1} inside R^{K-1}, are the outer map's input. An outer map that takes the simplex gets all K coordinates instead:
-Chain(StickBreaking(), Softmax(tau)) is eq. 18 with the remainder (AUDIT 12).
+Chain(StickBreaking(), Softmax(tau)) is eq. 18 with the remainder (audit last-category).
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Chain(Transform):
         """The limit in the last link's temperature. A point w of the simplex decides it by the order of log w:
 
         by its largest coordinate where all K are handed on, and by the largest of the first K-1 where softmax++ is
-        given those, as they are all positive and Prop. 1's h then never gives the K-th vertex (AUDIT 12).
+        given those, as they are all positive and Prop. 1's h then never gives the K-th vertex (audit last-category).
         """
         xp, _ = namespace(y)
         at, last = self._inputs(y), self.links[-1]

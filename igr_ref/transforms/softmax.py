@@ -1,4 +1,4 @@
-"""Softmax of a point w of the simplex: the outer map of eq. 18 when stick-breaking's remainder is kept (AUDIT 12).
+"""Softmax of a point w of the simplex: the outer map of eq. 18 when stick-breaking's remainder is kept.
 
     g_k = e^{w_k/tau} / sum_{j<=K} e^{w_j/tau},  k <= K,   where w_K = 1 - sum_{i<K} w_i is given, not computed here.
 Inverse                  w_k = 1/K + tau (log g_k - (1/K) sum_j log g_j).

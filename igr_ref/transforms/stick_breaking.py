@@ -66,7 +66,7 @@ class StickBreaking(Transform):
     def category(self, y):
         """argmax of w_1..w_{K-1}: the vertex that softmax++ of w (eq. 18) tends to.
 
-        All w_k are positive, so Prop. 1's h never gives the K-th vertex (AUDIT 12). The order is taken from log w.
+        All w_k are positive, so Prop. 1's h never gives the K-th vertex. The order is taken from log w.
         """
         xp, _ = namespace(y)
         return xp.argmax(self.log_forward(y)[..., :-1], axis=-1)

@@ -1,7 +1,7 @@
 """Interpolation to the nearest vertex (eq. 17).   w = SB(sigmoid(y)),  g = tau w + (1 - tau) e^{(m)},  m = argmax w.
 
 P_S(w) = e^{(m)} is the vertex of the largest of all K coordinates, remainder included, so that every category can be
-reached (AUDIT 51); g jumps where two coordinates tie for the largest, and all derivatives hold everywhere else.
+reached; g jumps where two coordinates tie for the largest, and all derivatives hold everywhere else.
 Inverse                  m = argmax g,  w_j = g_j/tau for j != m,  w_m = 1 - sum_{j!=m} w_j,  y = SB^{-1}(w).
 Jacobian                 J = tau dw/dy: triangular;   log|det J| = (K-1) log tau + log|det dw/dy|.
 Pullback                 that of stick-breaking for the cotangents tau z_bar and log_det_bar.
