@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +22,7 @@ SMALL = plan.RunConfig(model="gs", epochs=2, n_variables=3, n_categories=3, m=5,
                        training_images=0)  # fmt: skip
 FIT = plan.ApproximationConfig(target="binomial", model="gs", n_categories=13, temperature=0.1, samples=50, steps=20)
 
+STARTED = []  # process groups
 # Spawned workers import the script too, so they checkpoint as often. It tells its workers' numbers through a file.
 SCRIPT = """
 import os, signal, sys, threading, time
@@ -48,6 +51,13 @@ if __name__ == "__main__":
         sys.exit(130)
     sys.exit(bool(failed))
 """
+
+
+def end_all():
+    """Kill whatever is left of the sweeps that were started: a failed test must not leave one running."""
+    while STARTED:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(STARTED.pop(), signal.SIGKILL)
 
 
 def tiny_images(folder):
@@ -99,7 +109,9 @@ class Sweep:
         command = [sys.executable, "script.py", "configs.json", "results", "runs"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
         with open(self.said, "ab") as file:
-            return subprocess.Popen(command, cwd=self.folder, env=environment, stderr=file, start_new_session=True)
+            parent = subprocess.Popen(command, cwd=self.folder, env=environment, stderr=file, start_new_session=True)
+        STARTED.append(parent.pid)  # of its whole session, workers included
+        return parent
 
     def workers(self):
         return [int(pid) for pid in (self.folder / "pids").read_text().split()]

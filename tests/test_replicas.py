@@ -20,7 +20,7 @@ from experiments import data, plan, programs, replica_program, replica_training,
 from igr_ref import models, noise
 
 from .strict_array import NAMESPACE, StrictArray, same_bits
-from .sweep_cases import Sweep, inline, metrics, tiny_images, wait_for
+from .sweep_cases import Sweep, end_all, inline, metrics, tiny_images, wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = plan.RunConfig(epochs=2, n_variables=4, n_categories=3, m=20, law="simulated", law_draws=50,
@@ -29,6 +29,12 @@ SMALL = plan.RunConfig(epochs=2, n_variables=4, n_categories=3, m=20, law="simul
 # learning rate: float32 parameters after 28 steps may be a few steps apart at the very worst.
 TOLERANCE = {"float32": 4e-3, "float64": 1e-9}
 QUIET = {"say": lambda text: None}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running():
+    yield
+    end_all()
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,15 @@ import pytest
 
 from experiments import store, sweep
 
-from .sweep_cases import FIT, SMALL, Sweep, forty, inline, metrics, tiny_images, unbroken, wait_for
+from .sweep_cases import FIT, SMALL, Sweep, end_all, forty, inline, metrics, tiny_images, unbroken, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and flock")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running():
+    yield
+    end_all()
 
 
 def killed_sweep(configs, folder, kills, seed, longest):
