@@ -100,3 +100,18 @@ def test_several_draws_of_a_law_and_arrays_that_never_become_numpys():
     assert numpy.array_equal(drawn(mu, sigma, b).score[0], together.score[0])
     got = drawn(*strict((mu, sigma, b)), v=strict(v))
     same_bits((got.log_p, got.score, got.y, got.saved), (together.log_p, together.score, together.y, together.saved))
+
+
+def test_an_empty_batch_is_an_empty_batch():
+    m = numpy.zeros((0, 3))
+    found = drawn(m, m + 1, numpy.zeros((0, 4)), v=m)
+    assert found.y.shape == (0, 3) and found.log_p.shape == (0, 4)
+
+
+def test_a_rare_winner_in_its_own_tail():
+    """P_b = 4e-6 and 1 - v = 5e-6: neither alone is rare, but the winner's equation sees their product."""
+    mu, sigma, b = numpy.array([-5.0, -5.0]), numpy.array([0.60124, 1.12342]), numpy.array([0.0, 1.0, 0.0])
+    v = numpy.array([0.7778, 0.9999953])
+    want = conditional.sample(mu, sigma, b, v)[0][1]
+    for rule in (_grid.FINE, _grid.SINGLE):
+        assert abs(drawn(mu, sigma, b, v=v, rule=rule).y[1] - want) < 1e-9

@@ -15,6 +15,7 @@ import pytest
 from igr_ref import GumbelSoftmax, igr_i, igr_sb, noise
 from igr_ref.distributions import Categorical
 from igr_ref.estimators.score_function import (
+    drawn_codes,
     is_igr_i,
     kl_uniform,
     log_probs,
@@ -465,3 +466,18 @@ def test_bad_input_is_named():
         score_function(sticks, rng.standard_normal((4, 2, 3)), f)
     # one sample without a baseline needs no sample axis
     assert score_function(q, noise.gumbel(rng, (2, 3)), f, baseline="none").grads["log_alpha"].shape == (2, 3)
+
+
+@pytest.mark.parametrize("log_scale", [0.0, -1.0, -1.417, -1.43, -1.5, -3.0])
+def test_gradients_stay_finite_where_a_probability_underflows(log_scale):
+    """log P_K passes -709.8, where e^{-log P} overflows, and -745, where P is 0; nothing warns."""
+    mu, log_sigma = numpy.full((1, 9), 3.0), numpy.full((1, 9), log_scale)
+    q = igr_i(mu, log_sigma, 0.5)
+    log_p = gaussian_argmax.log_probs(mu, numpy.exp(log_sigma))
+    with numpy.errstate(all="raise", under="ignore"):
+        kl, grads = kl_uniform(q, log_p)
+        found = drawn_codes(q, numpy.eye(10)[[0]], "uniform")
+    assert abs(kl[0] - numpy.log(10) + numpy.log(9)) < 0.01  # nine equal categories, or nearly so
+    for one in (grads, found.kl_grads):
+        assert all(numpy.all(numpy.isfinite(value)) for value in one.values())
+    assert numpy.allclose(grads["mu"], found.kl_grads["mu"], atol=1e-12)

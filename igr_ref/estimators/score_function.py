@@ -93,9 +93,12 @@ def log_probs_pullback(q, log_p, bar, rule=FINE):
 
 
 def _over_p(bar, log_p):
-    """The cotangent on P of one on log P, bar/P; where bar is 0, so is this, also if P has underflowed."""
+    """The cotangent on P of one on log P, bar/P, for P down to e^-700; below, P's own derivative is lost anyway.
+
+    Finite everywhere: an infinite one would meet a derivative of 0. Where bar is 0, so is this.
+    """
     xp, _ = namespace(bar)
-    return xp.where(bar == 0, 0, bar * xp.exp(-xp.where(bar == 0, 0, log_p)))
+    return bar * xp.exp(xp.minimum(-log_p, 700.0))
 
 
 def score(q, b, log_p):
@@ -133,7 +136,7 @@ def drawn_codes(q, b, p=None, **sample):
     if not is_igr_i(q):
         raise _no_law(q)
     mu, sigma = _mu_sigma(q)
-    cotangent = (lambda log_p: _over_p(uniform_term(log_p), log_p)) if p == UNIFORM else None
+    cotangent = _uniform_cotangent if p == UNIFORM else None
     found = drawn(mu, sigma, b, cotangent=cotangent, dtype=q.mu.dtype, rule=rule_for(q.mu), **sample)
     bars = None if found.bars is None else {"mu": found.bars[0], "log_sigma": found.bars[1] * sigma}
     by_mu, by_sigma = found.score
@@ -149,6 +152,12 @@ def uniform_term(log_p):
     xp, _ = namespace(log_p)
     prob = xp.exp(log_p)
     return prob * (xp.where(prob > 0, log_p, 0) + math.log(log_p.shape[-1]))
+
+
+def _uniform_cotangent(log_p):
+    """log(K P) (..., K), with 0 for P = 0: the cotangent on P, not on log P, that belongs to `uniform_term`."""
+    xp, _ = namespace(log_p)
+    return xp.where(xp.exp(log_p) > 0, log_p, 0) + math.log(log_p.shape[-1])
 
 
 def kl_uniform(q, log_p):

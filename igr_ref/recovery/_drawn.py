@@ -69,7 +69,7 @@ class Winner:
     def locate(self, edges, v=None, m=None):
         """Located for quantiles v (L,), or for given winners m (L,), on the panels between edges (L, P+1)."""
         xp, _ = namespace(self.w)
-        shape = (self.k.size, edges.shape[1] - 1, -1)
+        shape = (self.k.size, edges.shape[1] - 1, self.w.shape[1] // (edges.shape[1] - 1))
         panel_masses = xp.sum(xp.reshape(self.w, shape), axis=-1)
         from_left, from_right = xp.cumsum(panel_masses, axis=-1), xp.cumsum(panel_masses[:, ::-1], axis=-1)
         mass, last = from_left[:, -1], shape[1] - 1

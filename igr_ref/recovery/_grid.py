@@ -37,7 +37,7 @@ class Rule:
 
 
 FINE = Rule()  # P to 2e-14, P_k times its score to 3e-13, for sigma from .05 to 20
-# P to 3e-10 and P_k times its score to 5e-8; to 3e-11 and 1e-9 in the range of eq. 37: for float32
+# P to 4e-10 and P_k times its score to 5e-8; the latter to 2e-8 in the range of eq. 37: for float32
 SINGLE = Rule(width=8.0, close=1e-5, degree=11, reach=7.0, inner=14)
 
 

@@ -1,8 +1,8 @@
 """All that an estimator asks of laws of Prop. 2 and one category b drawn from each, in one pass over shared panels.
 
 log P and a pullback on it, the score dlog P_b (by mu and sigma), and the sample of y given H = b (`conditional`).
-Where P_b < RARE, or the uniform of the winner is that close to 0 or 1, the score and the winner come from panels made
-for the one category instead (`_winner`): these are right to relative precision everywhere, and twenty times slower.
+Where P_b < RARE, or P_b v or P_b (1 - v) for the uniform v of the winner, the score and the winner come from panels
+made for the one category instead (`_winner`): right to relative precision everywhere, and twenty times slower.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _winners(mu, sigma, k, located, rule, v=None, m=None):
     out, dm, tail = xp.zeros(k.shape), xp.zeros((k.size, 2 * mu.shape[1])), xp.zeros(k.shape)
     common = located.mass >= RARE
     if m is None:
-        common = common & (v >= RARE) & (v <= 1 - RARE)
+        common = common & (located.mass * xp.minimum(v, 1 - v) >= RARE)
     name = "v" if m is None else "m"
     (i,) = xp.nonzero((k < mu.shape[1]) & common)
     if i.size:
