@@ -2,7 +2,7 @@
 
 `python -m experiments published` runs what is missing of them into experiments/results; `report` draws README's and
 figures/REPRODUCTION.md's tables and figures from there. Where a sheet departs from the paper's protocol (fewer epochs,
-seeds or temperatures), its note says so, and every table shows its epochs, seeds and m.
+seeds or temperatures), a comment here and the page say so, and every table shows its epochs, seeds and m.
 """
 
 from __future__ import annotations
