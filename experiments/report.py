@@ -61,7 +61,8 @@ def drawn(results, folder):
     paths = {}
     for name, sheet in published.SHEETS.items():
         if sheet.command in reproduce.FIGURES or sheet.command == "figure2":
-            path, _ = reproduce.figure(sheet.command, sheet.options[0], results, Path(folder) / f"{name}.png")
+            first, *more = sheet.options
+            path, _ = reproduce.figure(sheet.command, first, results, Path(folder) / f"{name}.png", *more)
             if path:
                 paths[path.name] = path
     return paths

@@ -229,12 +229,15 @@ def ordering(options, results):
     return lines
 
 
-def figure(command, options, results, path):
-    """Draw from the first seed's results; lines of measures over all seeds. (None, lines) if a run is missing."""
+def figure(command, options, results, path, *more):
+    """Draw from the first seed's results; lines of measures over all seeds. (None, lines) if a run is missing.
+
+    more: Options of further groups of rows, for figure2.
+    """
     if command == "figure2":
         from .plots import figure2
 
-        return figure2.draw(options, results, path), []
+        return figure2.draw(options, results, path, *more), []
     from .plots import approximation
 
     configs = grid.figure_configs(FIGURES[command], options)

@@ -9,16 +9,19 @@ from ..plan import MODELS
 from . import style
 
 
-def draw(options, results, path):
-    """Curves of the plain, linear runs of the first data set. Returns the path, or None if no run is there."""
+def draw(options, results, path, *more):
+    """Curves of the plain, linear runs of the first data set. Returns the path, or None if no run is there.
+
+    more: the Options of further groups of rows, their data set and architecture the same.
+    """
     plt = style.apply()
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     shown = []
     dataset = options.datasets[0]
-    for cell in grid.table_1(options):
+    for cell, group in [(cell, group) for group in (options, *more) for cell in grid.table_1(group)]:
         if (cell.dataset, cell.architecture, cell.estimator) != (dataset, options.architectures[0], "plain"):
             continue
-        done = [results[c.id] for c in cell.final(options, results) or [] if c.id in results]
+        done = [results[c.id] for c in cell.final(group, results) or [] if c.id in results]
         if not done:
             continue
         curves = [[(p["epoch"], p["continuous_elbo"]) for p in r["history"] if "continuous_elbo" in p] for r in done]
