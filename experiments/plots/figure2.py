@@ -18,7 +18,8 @@ def draw(options, results, path, *more):
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     shown = []
     dataset = options.datasets[0]
-    for cell, group in [(cell, group) for group in (options, *more) for cell in grid.table_1(group)]:
+    rows = [(cell, group) for group in (options, *more) for cell in grid.table_1(group)]
+    for cell, group in rows:
         if (cell.dataset, cell.architecture, cell.estimator) != (dataset, options.architectures[0], "plain"):
             continue
         done = [results[c.id] for c in cell.final(group, results) or [] if c.id in results]
