@@ -168,7 +168,7 @@ def test_nothing_is_renormalised():
 
 
 def test_a_law_that_is_not_resolved_is_an_error(monkeypatch):
-    monkeypatch.setattr(stick_breaking, "LEVELS", ((8, 8), (12, 8)))
+    monkeypatch.setattr(stick_breaking, "LEVELS", ((8, 8), (8, 8), (12, 8)))
     with pytest.raises(ArithmeticError, match="resolved to"):
         stick_breaking.probs(*typical(numpy.random.default_rng(11), 9))
 
