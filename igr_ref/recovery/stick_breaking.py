@@ -31,8 +31,8 @@ from ._sticks import TOP, Intervals, Stick
 # (Chebyshev points of a function, points of an integral): a law moves on to the next pair until it is resolved.
 LEVELS = ((36, 20), (60, 30), (84, 40), (100, 48), (126, 60), (190, 90), (290, 140), (420, 210))
 SAFETY = 12.0  # for 1,400 laws at five levels each the error was at most 10 times `unresolved`
-# The level to start at is the first that resolves most laws of a trained encoder (K = 10) to the tolerance; one law then
-# takes about 1.6, 2.0 and 2.0 ms of one core at tolerance 1e-4, 1e-5 and 1e-6.
+# The level to start at is the first that resolves most laws of a trained encoder (K = 10) to the tolerance; one law
+# then takes about 1.6, 2.0 and 2.0 ms of one core at tolerance 1e-4, 1e-5 and 1e-6.
 STARTS = (1e-4, 1e-5)  # tolerances from these on start at the first and second level, smaller ones at the third
 CHUNK = 200_000  # points of all T_i over the laws that are computed together
 
