@@ -16,6 +16,8 @@ from igr_ref.backend import device_namespace
 
 from . import benchmark, data, grid, peers, plan, published, reproduce, sweep, tables
 from .peers import ours as our_step
+from .plan_mixture import MIXTURE_ESTIMATORS, MIXTURES
+from .plan_sop import SOP_ARCHITECTURES, SOP_MODELS
 from .progress import Progress, clock
 from .replicas import GPU_WORKERS, LARGEST, largest_group
 from .report import BENCHMARK
@@ -29,6 +31,7 @@ RESULTS = Path(__file__).parent / "results"
 EXAMPLES = """examples:
   python -m experiments quickstart
   python -m experiments train --dataset mnist --model igr_i --temperature 0.15 --epochs 10 --learning-rate 1e-3
+  python -m experiments train --kind sop --dataset digits --model gs --epochs 10 --m 100
   python -m experiments evaluate runs/RUN --m 5000
   python -m experiments data mnist fmnist
   python -m experiments list
@@ -47,10 +50,35 @@ FIELD_HELP = {
     "training_images": "how many training images the discretised training ELBO is taken over (Table 4)",
     "dtype": "float32 or float64",
     "monitor_every": "epochs between points of the learning curve, 0 for none",
+    "n_variables": "variables of the code",
+    "n_categories": "categories of each variable",
     "n_samples": "relaxed samples an image and step",
     "scored_images": "score only the first so many test or held-out images, None for all",
     "delta": "softmax++'s constant (eq. 15)",
 }
+KINDS = {  # what `train` trains: the config, what it is, and help where it is not as above
+    "vae": (plan.RunConfig, "a VAE (Tables 1, 4-6)", {}),
+    "sop": (plan.SOPConfig, "structured output prediction (Table 2)", {
+        "dataset": f"{FIELD_HELP['dataset']}; of binary pixels",
+        "model": ", ".join(SOP_MODELS),
+        "architecture": ", ".join(SOP_ARCHITECTURES),
+        "n_units": "binary units in each of the two layers",
+        "delta": "igr_i only: softmax++'s constant (eq. 15)",
+        "learning_rate": "of step 0; of step t: this/(1 + decay t)",
+        "least_learning_rate": "what the learning rate never falls below",
+        "decay": "how fast the learning rate falls",
+        "m": "samples of the bound on log p(lower half | upper half)",
+    }),
+    "mixture": (plan.MixtureConfig, "a nonparametric mixture (Table 3)", {
+        "model": ", ".join(MIXTURES),
+        "estimator": "plain, sl (both with closed KLs), or as_published (the official code's loss)",
+        "n_components": "K, one more than there are sticks",
+        "n_latent": "dimensions of each component",
+        "width": "of the hidden layers",
+        "rho": "igr_sb_mm only: the share of the whole that the components training keeps must hold (eq. 19)",
+        "percentile": "igr_sb_mm only: which percentile, over a batch, of the number of components that hold it",
+    }),
+}  # fmt: skip
 BENCHMARK_HELP = {
     "rounds": "turns of every contestant",
     "steps": "training steps a turn, a multiple of 25",
@@ -60,6 +88,7 @@ TYPES = {"str": str, "int": int, "float": float, "float | None": float, "int | N
 
 
 def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="python -m experiments", description="Run the experiments of the IGR paper.", epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -80,18 +109,15 @@ def main(argv=None):
         "--figure", default="figures/quickstart.png", help="where to save the picture (default %(default)s)"
     )
     quick.add_argument("--workers", type=int, help="processes (default: as many as cores)")
-    train = command("train", train_command, "Train one VAE and score its recovered discrete model.")
-    for field in dataclasses.fields(plan.RunConfig):
-        flag = "--" + field.name.replace("_", "-")
-        text = FIELD_HELP.get(field.name, field.name.replace("_", " "))
-        if field.type == "bool":
-            train.add_argument(
-                flag, action="store_true", help="hold out and score the validation images, not the test images"
-            )
-        else:
-            train.add_argument(
-                flag, type=TYPES[field.type], default=field.default, help=f"{text} (default {field.default})"
-            )
+    kind = kind_in(argv)
+    train = command(
+        "train", train_command, "Train one model, a VAE or what --kind says, and score its recovered discrete model."
+    )
+    train.add_argument(
+        "--kind", choices=tuple(KINDS), default="vae", help="; ".join(f"{k}: {KINDS[k][1]}" for k in KINDS)
+        + ". Each has flags and defaults of its own: see train --kind KIND --help (default vae)"
+    )  # fmt: skip
+    add_fields(train, kind)
     score = command("evaluate", evaluate_command, "Score a trained run again, with other settings.")
     score.add_argument("run", type=Path, help="a run directory")
     score.add_argument("--m", type=int, help="importance samples (default: the run's)")
@@ -171,7 +197,10 @@ def main(argv=None):
         sub.add_argument(
             "--data-dir", help="where data files lie (default: $IGR_DATA_DIR, then the user cache, then download)"
         )
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        hints = "".join(flags_elsewhere(unknown, kind) if args.command == "train" else [])
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hints}")
     try:
         return args.function(args) or 0
     except Interrupted as stop:
@@ -189,6 +218,44 @@ def main(argv=None):
     except (ValueError, RuntimeError, OSError) as error:  # DataError, StoreError, a missing GPU, an unreadable path
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def kind_in(argv):
+    """What `train --kind` says, as the flags of `train` depend on it; "vae" where it says nothing or nonsense."""
+    look = argparse.ArgumentParser(add_help=False)
+    look.add_argument("--kind", nargs="?")
+    kind = look.parse_known_args(argv)[0].kind if argv[:1] == ["train"] else "vae"
+    return kind if kind in KINDS else "vae"
+
+
+def add_fields(sub, kind):
+    """A flag for each field of the kind's config."""
+    config, _, texts = KINDS[kind]
+    texts = FIELD_HELP | texts
+    for field in dataclasses.fields(config):
+        flag = _flag(field)
+        text = texts.get(field.name, field.name.replace("_", " "))
+        if field.type == "bool":
+            sub.add_argument(
+                flag, action="store_true", help="hold out and score the validation images, not the test images"
+            )
+        else:
+            sub.add_argument(
+                flag, type=TYPES[field.type], default=field.default, help=f"{text} (default {field.default})"
+            )
+
+
+def _flag(field):
+    return "--" + field.name.replace("_", "-")
+
+
+def flags_elsewhere(unknown, kind):
+    """A clause for each unknown flag that another kind of run has."""
+    for flag in unknown:
+        name = flag.split("=")[0]
+        have = [k for k, (config, *_) in KINDS.items() if name in map(_flag, dataclasses.fields(config))]
+        if have:
+            yield f"; {name} is a flag of --kind {' and '.join(have)}, not of {kind}"
 
 
 def add_reproduction(sub):
@@ -344,7 +411,7 @@ def quickstart(args):
     path = picture.draw(runs, dataset, Path(args.figure))
     write_json(Path(args.figure).with_suffix(".json"), results)
     print()
-    print(tables.text(scores.HEADER, scores.rows(results)))
+    print(tables.text(*scores.table(results)))
     print(f"""
 nats per image, mean ± standard error over {len(dataset.test)} test images; higher is better. One seed.
 The log-likelihood bound is importance weighted with m = {configs[0].m}; "as published" is the metric of the paper's
@@ -354,26 +421,31 @@ code, which bounds nothing (see README). ESS: median effective sample size of th
 
 
 def train_command(args):
-    fields = {field.name: getattr(args, field.name) for field in dataclasses.fields(plan.RunConfig)}
-    config = plan.RunConfig(**fields)
+    config_class = KINDS[args.kind][0]
+    config = config_class(**{field.name: getattr(args, field.name) for field in dataclasses.fields(config_class)})
     folder = args.runs / config.id
     print(f"run {folder}", file=sys.stderr)
     result = run_config(config, folder, args.data_dir, args.device, args.quiet)
-    print(tables.text(scores.HEADER, scores.rows([result])))
+    print(tables.text(*scores.table([result])))
     n = result["metrics"]["all"]["images"]
     print(f"{n} {result['dataset']['split']} images, m = {config.m}; {folder / 'result.json'}")
 
 
 def evaluate_command(args):
+    if args.limit is not None and args.limit < 1:
+        raise ValueError(f"--limit must be at least 1, got {args.limit}")
+    if not (args.run / "config.json").exists():
+        raise FileNotFoundError(f"{args.run} is not the folder of a run: it has no config.json")
     config = plan.from_dict(read_json(args.run / "config.json"))
     dataset = data.load(config.dataset, args.data_dir)
     program = _trained(args.run, config, dataset, args.device)
-    program.config = dataclasses.replace(config, m=args.m or config.m)
+    program.config = dataclasses.replace(config, m=config.m if args.m is None else args.m)
     splits = dict(zip(("train", "validation", "test"), dataset.split(config.validation), strict=True))
     images = splits[args.split]
     if images is None:
         raise ValueError("this run held no validation images out; train with --validation, or score the test split")
     images = images[: args.limit]
+    started = time.monotonic()
     bar = Progress(len(images), f"{config.label} scoring", "image", file=io.StringIO() if args.quiet else None)
     floats = functools.partial(dataset.floats, dtype=config.dtype)
     metrics = program.score(images, floats, args.device, lambda done, total: bar.update(done))
@@ -381,7 +453,7 @@ def evaluate_command(args):
     name = f"evaluation-{args.split}-m{program.config.m}{f'-first{args.limit}' if args.limit else ''}.json"
     record = {"id": config.id, "config": program.config.as_dict(), "split": args.split, "metrics": metrics}
     write_json(args.run / name, record)
-    print(tables.text(scores.HEADER, scores.rows([{**record, "seconds": {}}])))
+    print(tables.text(*scores.table([{**record, "seconds": {"evaluation": time.monotonic() - started}}])))
     print(args.run / name)
 
 
@@ -396,8 +468,13 @@ def data_command(args):
 
 
 def list_command(args):
-    print("models       " + ", ".join(f"{key} ({name})" for key, name in plan.MODELS.items()))
-    print("estimators   " + ", ".join(plan.ESTIMATORS))
+    models = {"vae": plan.MODELS, "sop": SOP_MODELS, "mixture": MIXTURES}
+    estimators = {"vae": plan.ESTIMATORS, "mixture": MIXTURE_ESTIMATORS}
+    for kind, (_, text, _) in KINDS.items():
+        print(f"--kind {kind}: {text}")
+        print("  models     " + ", ".join(f"{key} ({name})" for key, name in models[kind].items()))
+        if kind in estimators:
+            print("  estimators " + ", ".join(estimators[kind]))
     print("data sets    " + ", ".join(data.NAMES) + ", PATH.npz")
     folders = sorted(path.parent for path in args.runs.glob("*/config.json"))
     print(f"runs in {args.runs}: {len(folders)}")
