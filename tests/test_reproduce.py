@@ -9,7 +9,7 @@ import numpy
 import pytest
 
 from experiments import __main__ as cli
-from experiments import grid, grid_mixture, grid_sop, paper_numbers, programs, reproduce
+from experiments import grid, grid_mixture, grid_sop, paper_numbers, programs, reproduce, sweep
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +192,7 @@ def test_options_that_leave_nothing_are_errors(command, given, message):
 
 
 def test_tables_2_and_3_end_to_end(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli.sweep, "local_executor", lambda workers: concurrent.futures.ThreadPoolExecutor(workers))
+    monkeypatch.setattr(sweep, "local_executor", lambda workers: concurrent.futures.ThreadPoolExecutor(workers))
     folders = ["--results", str(tmp_path / "results"), "--runs", str(tmp_path / "runs"), "--workers", "1"]
     small = ["--m", "5", "--epochs", "2", "--selection-epochs", "1"]
     two = ["table2", *folders, *small, "--models", "gs", "igr_sb_as_published", "--temperatures", "0.5", "1"]
