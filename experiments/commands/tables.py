@@ -8,6 +8,7 @@ from pathlib import Path
 from .. import grid, published, reproduce, tables
 from ..report import RESULTS
 from ..store import load_results
+from ..tables import comparison
 from .execution import add_execution, print_estimate, run_missing, say_failed
 
 
@@ -73,10 +74,10 @@ def reproduce_command(args):
     for name in commands:
         print(f"\n{name}")
         if name in reproduce.TABLES and name != "figure2":
-            print(tables.text(*reproduce.table(name, options, results)))
-            print("\n".join(reproduce.notes(name, options, results)))
+            print(tables.text(*comparison.table(name, options, results)))
+            print("\n".join(comparison.notes(name, options, results)))
             continue
-        drawn, lines = reproduce.figure(name, options, results, (args.figures or Path("figures")) / f"{name}.png")
+        drawn, lines = comparison.figure(name, options, results, (args.figures or Path("figures")) / f"{name}.png")
         print("\n".join([*lines, f"{drawn} written" if drawn else "runs are missing: no figure"]))
     return say_failed(failed)
 
