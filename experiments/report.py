@@ -22,9 +22,11 @@ def sections(results):
     figures = [c for n, s in published.SHEETS.items() if s.command in reproduce.FIGURES for c in _fits(s)]
     content = {
         "probes": tables.markdown(probes.HEADER, probes.rows(results)),
-        "approximations": tables.markdown(approximations.HEADER, approximations.rows(figures, results)),
+        "approximations": tables.markdown(
+            approximations.HEADER, approximations.rows(figures, results), approximations.LEFT
+        ),
         "benchmark": _benchmark(),
-        "claims": tables.markdown(claims.HEADER, claims.rows(published.SHEETS, results)),
+        "claims": tables.markdown(claims.HEADER, claims.rows(published.SHEETS, results), claims.LEFT),
     }
     for name, sheet in published.SHEETS.items():
         if sheet.command in reproduce.TABLES and sheet.command != "figure2":
