@@ -10,7 +10,11 @@ from .kinds import ESTIMATORS, FIELD_HELP, KINDS, MODELS
 def add(command):
     """Add the commands."""
     fetch = command("data", data_command, "Find or download data sets, verify them, and say what they hold.")
-    fetch.add_argument("names", nargs="*", default=["digits"], help=FIELD_HELP["dataset"])
+    fetch.add_argument(
+        "names", nargs="*", default=["digits"], help=f"{FIELD_HELP['dataset']}: (n, pixels) or (n, height, width), "
+        "bool, uint8 0..255, or float in [0, 1]; pixels become 1 at .5 or more, unless an array binary = False keeps "
+        "them grey"
+    )  # fmt: skip
     options.add_data_dir(fetch)
     options.add_runs(command("list", list_command, "List models, estimators, data sets, and the runs in --runs."))
 

@@ -44,7 +44,9 @@ def add_reproduction(sub):
     sub.add_argument("--gs-prior-temperature", type=float, help="adds Gumbel-Softmax rows with this prior temperature")
     sub.add_argument("--as-published", dest="figures_as_published", action="store_true", default=None,
                      help="figures 1, 3-8: Gumbel-Softmax by the published code's 200 steps on a KL")  # fmt: skip
-    sub.add_argument("--figures", type=Path, help="folder for the pictures (default: figures)")
+    sub.add_argument(
+        "--figures", type=Path, default=Path("runs/figures"), help="folder for the pictures (default %(default)s)"
+    )
     sub.add_argument(
         "--results", type=Path, default=Path("runs/results"), help="folder of results (default %(default)s)"
     )
@@ -77,7 +79,7 @@ def reproduce_command(args):
             print(tables.text(*comparison.table(name, options, results)))
             print("\n".join(comparison.notes(name, options, results)))
             continue
-        drawn, lines = comparison.figure(name, options, results, (args.figures or Path("figures")) / f"{name}.png")
+        drawn, lines = comparison.figure(name, options, results, args.figures / f"{name}.png")
         print("\n".join([*lines, f"{drawn} written" if drawn else "runs are missing: no figure"]))
     return say_failed(failed)
 
