@@ -6,7 +6,8 @@ import argparse
 import sys
 
 from .commands import data, kinds, measure, quickstart, report, speed, tables, train
-from .train import Interrupted, TrainingError
+from .stopping import Interrupted
+from .train import TrainingError
 
 EXAMPLES = """examples:
   python -m experiments quickstart

@@ -13,8 +13,8 @@ import signal
 import sys
 import threading
 
+from .stopping import Interrupted
 from .store import THREAD_VARIABLES
-from .train import Interrupted
 
 GRACE = 30.0  # seconds that a worker has, once it is asked to stop, to write its checkpoint
 

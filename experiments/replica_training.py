@@ -12,8 +12,9 @@ from igr_ref.backend import device_namespace
 from .data import load
 from .progress import Progress, clock
 from .replica_group import Group
+from .stopping import Interrupted, StopRequests
 from .store import Log
-from .train import Interrupted, StopRequests, scored
+from .train import scored
 
 WINDOW = 50  # steps between looks at the losses on a GPU, where each look waits for the card; on the CPU every step
 SAVING = 0.05  # share of the time that writing checkpoints may take: R nonlinear models are 15 MB each

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy
 
-from experiments import plan, programs, train
+from experiments import plan, programs, stopping
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = plan.RunConfig(epochs=2, n_variables=4, n_categories=3, m=20, law="simulated", law_draws=50,
@@ -30,7 +30,7 @@ def quick_priors(monkeypatch, folder):
 def stopping_after(looks):
     """StopRequests that ask a run to stop when it has looked for a request so many times."""
 
-    class StopSoon(train.StopRequests):
+    class StopSoon(stopping.StopRequests):
         def __enter__(self):
             self.left = looks
             return self
@@ -53,7 +53,7 @@ def again_and_again(run):
     while True:
         try:
             return run(), stops
-        except train.Interrupted:
+        except stopping.Interrupted:
             stops += 1
 
 

@@ -13,9 +13,9 @@ from igr_ref.backend import device_namespace
 
 from .. import data, plan, tables
 from ..progress import Progress
+from ..state import State
 from ..store import read_json, write_json
 from ..tables import scores
-from ..train import State
 from ..train import run as run_config
 from . import options
 from .kinds import KINDS, add_fields
