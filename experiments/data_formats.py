@@ -1,19 +1,12 @@
-"""Files to arrays: IDX, Omniglot's zip archives, users' .npz, and downloads that leave nothing half-written.
+"""Files to arrays: IDX and users' .npz.
 
 Every reader checks what it reads and raises DataError naming the file, what was got and what was wanted.
 Images come back as uint8 grey levels 0..255; data.py decides what they mean.
 """
 
-import contextlib
 import gzip
 import hashlib
-import http.client
-import io
 import math
-import os
-import sys
-import tempfile
-import urllib.request
 import zipfile
 import zlib
 from pathlib import Path
@@ -26,9 +19,6 @@ REPAIR = "Delete it and run again, or put an intact copy in its place."
 
 class DataError(ValueError):
     """A data set that is unknown, missing, damaged or not in the form that is asked for."""
-
-
-# ---------------------------------------------------------------- IDX (MNIST, Fashion-MNIST)
 
 
 def read_idx(path, sha256=None):
@@ -63,74 +53,6 @@ def read_idx(path, sha256=None):
             f"wanted {sha256}. {REPAIR}"
         )
     return np.frombuffer(payload, np.uint8, offset=16).reshape(shape)
-
-
-# ---------------------------------------------------------------- Omniglot's zip archives
-
-
-def check_md5(path, md5):
-    """Raise DataError unless the file at `path` has this MD5 (what Omniglot's authors publish)."""
-    try:
-        with open(path, "rb") as file:
-            got = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error})") from error
-    if got != md5:
-        raise DataError(f"{path} is damaged or another file of that name: its MD5 is {got}, wanted {md5}. {REPAIR}")
-
-
-def read_drawings(path, size=(28, 28), progress=True):
-    """{"Alphabet/character01/0001_01.png": uint8 (height * width,)} for every drawing in one of the archives.
-
-    Drawings are 105 x 105, ink 0 on paper 1. They are reduced to `size` by `resize_bilinear` and stored as
-    grey levels, rint(255 v). The archive's top folder is left out of the keys, which are in sorted order.
-    Raises DataError when the archive is damaged, empty, or holds drawings of another size.
-    """
-    from PIL import Image  # only Omniglot needs it
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = sorted(
-                member
-                for member in archive.namelist()
-                if member.endswith(".png") and not member.startswith("__MACOSX/")
-            )
-            if not members:
-                raise DataError(f"{path} holds no .png files; wanted alphabet/character/drawing.png")
-            small = {}
-            for member in track(members, f"reading {Path(path).name}", progress):
-                with Image.open(io.BytesIO(archive.read(member))) as image:
-                    paper = np.asarray(image.convert("L")) >= 128
-                if paper.shape != (105, 105):
-                    raise DataError(f"{path}: {member} has shape {paper.shape}, wanted (105, 105)")
-                grey = resize_bilinear(paper.astype(np.float32), *size)
-                small[member.partition("/")[2]] = np.rint(255 * grey).astype(np.uint8).ravel()
-    except DataError:
-        raise
-    except ZIP_ERRORS as error:
-        raise DataError(f"{path} is damaged or cannot be read ({error}). {REPAIR}") from error
-    return small
-
-
-def resize_bilinear(images, height, width):
-    """Bilinear interpolation of floats (..., h, w) at half-pixel centres, giving (..., height, width).
-
-    Output row i looks at s = (i + 1/2) h / height - 1/2 of the input, moved to the edge when outside, and
-    mixes the two rows beside s, whatever the reduction (no antialiasing), as does tf.image.resize by default.
-    """
-
-    def neighbours(n_in, n_out):
-        at = np.clip((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5, 0, n_in - 1)
-        low = np.floor(at).astype(int)
-        return low, np.minimum(low + 1, n_in - 1), (at - low).astype(images.dtype)
-
-    low, high, part = neighbours(images.shape[-2], height)
-    images = images[..., low, :] * (1 - part)[:, None] + images[..., high, :] * part[:, None]
-    low, high, part = neighbours(images.shape[-1], width)
-    return images[..., low] * (1 - part) + images[..., high] * part
-
-
-# ---------------------------------------------------------------- users' .npz files
 
 
 def read_npz(path):
@@ -204,80 +126,3 @@ def _levels(array, zero_one):
     if array.dtype.kind == "f":
         array = np.rint(array.astype(np.promote_types(array.dtype, np.float32)) * 255)
     return np.ascontiguousarray(array.astype(np.uint8) * np.uint8(255 if zero_one else 1))
-
-
-# ---------------------------------------------------------------- writing and downloading
-
-
-@contextlib.contextmanager
-def atomic(path):
-    """A temporary path beside `path`: moved there when the block ends well, removed when it does not."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    try:
-        yield Path(temporary)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def download(addresses, path, check, progress=True):
-    """Fetch `path` from the first of `addresses` to send a file that passes `check(file)`, else a DataError.
-
-    Until the file is complete and checked, `path` does not exist. Raises DataError with a line per address
-    that says why it failed.
-    """
-    failures = []
-    for address in addresses:
-        try:
-            with atomic(path) as temporary:
-                with urllib.request.urlopen(address, timeout=30) as response, open(temporary, "wb") as file:
-                    total = int(response.headers.get("Content-Length") or 0)
-                    chunks = iter(lambda response=response: response.read(1 << 16), b"")
-                    for chunk in track(chunks, f"downloading {address}", progress, total, size=len):
-                        _write(file, chunk, path)
-                    if total and file.tell() != total:
-                        raise DataError(f"the connection closed after {file.tell()} of {total} bytes")
-                check(temporary)
-            return
-        except (OSError, http.client.HTTPException, DataError) as error:
-            reason = str(error).replace(REPAIR, "").strip() or type(error).__name__
-            failures.append(f"  {address}: {reason}")
-    raise DataError("\n".join(failures))
-
-
-def _write(file, chunk, path):
-    """Write and flush; a full disk is told apart from a bad connection."""
-    try:
-        file.write(chunk)
-        file.flush()
-    except OSError as error:
-        raise DataError(f"{path} cannot be written ({error.strerror})") from error
-
-
-def track(items, text, progress=True, total=None, size=None):
-    """Yield `items` and show how far we are, on standard error: a bar on a terminal, else a line per quarter.
-
-    `size(item)` is what an item counts towards `total`, in bytes; without it items count one each.
-    """
-    total = len(items) if total is None else total
-    if progress and sys.stderr.isatty():
-        from tqdm import tqdm
-
-        with tqdm(total=total or None, desc=text, unit="B" if size else "", unit_scale=bool(size)) as bar:
-            for item in items:
-                yield item
-                bar.update(size(item) if size else 1)
-        return
-
-    done, quarter = 0, 0
-    if progress:
-        print(f"{text}: started", file=sys.stderr, flush=True)
-    for item in items:
-        yield item
-        done += size(item) if size else 1
-        if progress and total and 4 * done // total > quarter:
-            quarter = 4 * done // total
-            print(f"{text}: {25 * quarter} %", file=sys.stderr, flush=True)

@@ -13,8 +13,8 @@ import signal
 import sys
 import threading
 
+from .stopping import Interrupted
 from .store import THREAD_VARIABLES
-from .train import Interrupted
 
 GRACE = 30.0  # seconds that a worker has, once it is asked to stop, to write its checkpoint
 
@@ -143,7 +143,7 @@ def dask_executor(address):
     try:
         import distributed  # noqa: F401
     except ImportError as error:
-        raise RuntimeError("--executor dask needs dask.distributed: pip install 'igr-ref[dask]'") from error
+        raise RuntimeError("--executor dask needs dask.distributed: pip install distributed") from error
     if not address:
         raise ValueError("--executor dask needs the address of the cluster: --scheduler tcp://HOST:8786")
     return DaskWorkers(address)
@@ -154,7 +154,7 @@ def mpi_executor():
     try:
         from mpi4py.futures import MPIPoolExecutor
     except ImportError as error:
-        raise RuntimeError("--executor mpi needs mpi4py and an MPI library: pip install 'igr-ref[mpi]'") from error
+        raise RuntimeError("--executor mpi needs mpi4py and an MPI library: pip install mpi4py") from error
     return MPIPoolExecutor()
 
 

@@ -17,7 +17,7 @@ from igr_ref.backend import to_host
 from . import grid
 from .data import Dataset
 from .plan import RunConfig
-from .replica_training import Group
+from .replica_group import Group
 
 PAIRS = [(architecture, model) for architecture in ("linear", "nonlinear") for model in ("igr_i", "gs")]
 OTHERS = [(architecture, model) for architecture in ("linear", "nonlinear") for model in ("igr_sb", "igr_planar")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from dataclasses import dataclass
 
 PAPER_SEEDS = (5328, 5945, 8965, 49, 9337)
 
@@ -54,3 +55,31 @@ class Config:
 
     def _require_count(self, *names, least=1):
         self._require(names, lambda v: type(v) is int and v >= least, f"a whole number of at least {least}")
+
+
+@dataclass(frozen=True)
+class TrainingConfig(Config):
+    """What structured output prediction and mixtures share: training, and the bound of m samples that scores it.
+
+    n_samples   samples S an image and step
+    validation  hold the last training images out, and score on them instead of on the test images
+    """
+
+    training_images = 0  # no score of training images is asked for
+    dataset: str = "mnist"
+    model: str = ""
+    batch_size: int = 100
+    epochs: int = 100
+    learning_rate: float = 1e-3
+    n_samples: int = 1
+    dtype: str = "float32"
+    seed: int = PAPER_SEEDS[0]
+    validation: bool = False
+    m: int = 1000
+    monitor_every: int = 1
+
+    def __post_init__(self):
+        self._require_choice(dtype=("float32", "float64"))
+        self._require_count("batch_size", "epochs", "n_samples", "m")
+        self._require_count("seed", "monitor_every", least=0)
+        self._require_positive("learning_rate")

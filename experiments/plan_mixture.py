@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .plan_base import PAPER_SEEDS, Config
+from .plan_base import TrainingConfig
 
 MIXTURES = {"igr_sb_mm": "IGR-SB-MM", "dldpmm": "DLDPMM"}
 STICKS = {"igr_sb_mm": "logit_normal", "dldpmm": "kumaraswamy"}
@@ -12,7 +12,7 @@ MIXTURE_ESTIMATORS = {"plain": "", "sl": " + SL", "as_published": " + SL (as pub
 
 
 @dataclass(frozen=True)
-class MixtureConfig(Config):
+class MixtureConfig(TrainingConfig):
     """A VAE whose latent law is a mixture of n_components Gaussians with stick-breaking weights.
 
     model         "igr_sb_mm": logit-normal sticks, cut at rho and percentile while training (eq. 19), all of them when
@@ -20,13 +20,10 @@ class MixtureConfig(Config):
     estimator     "sl" or "plain" (closed KLs); "as_published" trains on the official code's loss, with component means
                   drawn for each place in a batch
     n_components  K; IGR-SB-MM has 19 sticks, so 20
-    validation    hold the last training images out, and score on them instead of on the test images
     m             importance samples of the log-likelihood bound
     """
 
     kind = "mixture"
-    training_images = 0  # no score of training images is asked for
-    dataset: str = "mnist"
     model: str = "igr_sb_mm"
     estimator: str = "sl"
     n_components: int = 20
@@ -34,22 +31,14 @@ class MixtureConfig(Config):
     width: int = 200
     rho: float = 0.9999
     percentile: float = 70.0
-    batch_size: int = 100
     epochs: int = 300
     learning_rate: float = 3e-4
-    n_samples: int = 1
-    dtype: str = "float32"
-    seed: int = PAPER_SEEDS[0]
-    validation: bool = False
-    m: int = 1000
-    monitor_every: int = 1
 
     def __post_init__(self):
-        self._require_choice(model=MIXTURES, estimator=MIXTURE_ESTIMATORS, dtype=("float32", "float64"))
-        self._require_count("n_latent", "width", "batch_size", "epochs", "n_samples", "m")
+        super().__post_init__()
+        self._require_choice(model=MIXTURES, estimator=MIXTURE_ESTIMATORS)
+        self._require_count("n_latent", "width")
         self._require_count("n_components", least=2)
-        self._require_count("seed", "monitor_every", least=0)
-        self._require_positive("learning_rate")
         self._require(("rho",), lambda v: isinstance(v, float) and 0 < v < 1, "between 0 and 1")
         self._require(("percentile",), lambda v: isinstance(v, (int, float)) and 0 < v <= 100, "in (0, 100]")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .plan_base import PAPER_SEEDS, Config
+from .plan_base import TrainingConfig
 
 SOP_MODELS = {
     "igr_i": "IGR-I", "igr_planar": "IGR-Planar", "igr_sb": "IGR-SB", "gs": "GS",
@@ -15,43 +15,30 @@ SOP_ARCHITECTURES = ("nonlinear", "double_linear")
 
 
 @dataclass(frozen=True)
-class SOPConfig(Config):
+class SOPConfig(TrainingConfig):
     """The lower half of an image from the upper, through two layers of n_units binary units.
 
     model          "igr_sb" keeps the remainder, so both values of a unit occur. "igr_i_as_published" has sigma = 1 and
                    no temperature; "igr_sb_as_published" is constant once discretised
     architecture   "nonlinear" (appendix E) or "double_linear", which the published script runs
     learning_rate  the first; in step t = 0, 1, ... it is max(least_learning_rate, learning_rate/(1 + decay t))
-    n_samples      relaxed samples S an image and step
-    validation     hold the last training images out, and score on them instead of on the test images
     m              samples of the bound on log p(lower half | upper half)
     """
 
     kind = "sop"
-    training_images = 0  # no score of training images is asked for
-    dataset: str = "mnist"
     model: str = "igr_i"
     architecture: str = "nonlinear"
     temperature: float = 1.0
     n_units: int = 240
     delta: float = 1.0
-    batch_size: int = 100
-    epochs: int = 100
-    learning_rate: float = 1e-3
     least_learning_rate: float = 1e-4
     decay: float = 1e-3
-    n_samples: int = 1
-    dtype: str = "float32"
-    seed: int = PAPER_SEEDS[0]
-    validation: bool = False
-    m: int = 1000
-    monitor_every: int = 1
 
     def __post_init__(self):
-        self._require_choice(model=SOP_MODELS, architecture=SOP_ARCHITECTURES, dtype=("float32", "float64"))
-        self._require_count("n_units", "batch_size", "epochs", "n_samples", "m")
-        self._require_count("seed", "monitor_every", least=0)
-        self._require_positive("temperature", "delta", "learning_rate", "least_learning_rate")
+        super().__post_init__()
+        self._require_choice(model=SOP_MODELS, architecture=SOP_ARCHITECTURES)
+        self._require_count("n_units")
+        self._require_positive("temperature", "delta", "least_learning_rate")
         self._require(("decay",), lambda v: isinstance(v, (int, float)) and 0 <= v < float("inf"), "at least 0")
         if self.delta != 1 and self.model != "igr_i":
             raise ValueError(f"delta applies to model igr_i only, got {self.delta!r} for {self.model}")

@@ -89,7 +89,7 @@ def family(config, prior_params, temperatures=None):
 class VAEProgram:
     """IGR-I, IGR-Planar, IGR-SB and Gumbel-Softmax by the reparameterization or by sticking the landing."""
 
-    replicas = 0  # R where `params`, x and the noise have a replica axis in front: see replica_training.Together
+    replicas = 0  # R where `params`, x and the noise have a replica axis in front: see replica_program.Together
 
     def __init__(self, config, dataset, xp, facts=None):
         self.config, self.xp = config, xp

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import grid, published, reproduce, tables
 from .store import load_results, read_json, write_atomically
-from .tables import approximations, benchmark, claims, probes
+from .tables import approximations, benchmark, claims, comparison, probes
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,13 +22,15 @@ def sections(results):
     figures = [c for n, s in published.SHEETS.items() if s.command in reproduce.FIGURES for c in _fits(s)]
     content = {
         "probes": tables.markdown(probes.HEADER, probes.rows(results)),
-        "approximations": tables.markdown(approximations.HEADER, approximations.rows(figures, results)),
+        "approximations": tables.markdown(
+            approximations.HEADER, approximations.rows(figures, results), approximations.LEFT
+        ),
         "benchmark": _benchmark(),
-        "claims": tables.markdown(claims.HEADER, claims.rows(published.SHEETS, results)),
+        "claims": tables.markdown(claims.HEADER, claims.rows(published.SHEETS, results), claims.LEFT),
     }
     for name, sheet in published.SHEETS.items():
         if sheet.command in reproduce.TABLES and sheet.command != "figure2":
-            parts = [reproduce.table(sheet.command, options, results) for options in sheet.options]
+            parts = [comparison.table(sheet.command, options, results) for options in sheet.options]
             content[name] = tables.markdown(parts[0][0], [row for _, rows in parts for row in rows])
     return content
 
@@ -62,7 +64,7 @@ def drawn(results, folder):
     for name, sheet in published.SHEETS.items():
         if sheet.command in reproduce.FIGURES or sheet.command == "figure2":
             first, *more = sheet.options
-            path, _ = reproduce.figure(sheet.command, first, results, Path(folder) / f"{name}.png", *more)
+            path, _ = comparison.figure(sheet.command, first, results, Path(folder) / f"{name}.png", *more)
             if path:
                 paths[path.name] = path
     return paths

@@ -20,8 +20,8 @@ from . import plan
 from .executors import dask_executor, local_executor, mpi_executor, worker_losses
 from .progress import clock
 from .replicas import units
+from .stopping import Interrupted
 from .store import StoreError, read_result, write_result
-from .train import Interrupted
 
 __all__ = [
     "Busy", "dask_executor", "execute", "local_executor", "lock", "mpi_executor", "pending", "shard", "units", "work",

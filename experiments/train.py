@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-import signal
-import threading
 import time
 from pathlib import Path
 
@@ -18,22 +16,13 @@ import numpy
 
 from igr_ref import noise
 from igr_ref.backend import device_namespace, to_host
-from igr_ref.models import Adam
 
 from .blas import advice, cpu_flags, kernels
 from .data import load
-from .programs import program
 from .progress import Progress, clock
-from .store import (
-    Log,
-    load_checkpoint,
-    parameter_hash,
-    provenance,
-    read_result,
-    save_checkpoint,
-    write_json,
-    write_result,
-)
+from .state import State, require_same_run
+from .stopping import Interrupted, StopRequests
+from .store import Log, parameter_hash, provenance, read_result, write_json, write_result
 
 AHEAD = 32  # steps whose generators are made together
 DIVERGED = 1e6  # nats an image: a thousand times what any model of 784 pixels starts from
@@ -41,17 +30,6 @@ DIVERGED = 1e6  # nats an image: a thousand times what any model of 784 pixels s
 
 class TrainingError(ArithmeticError):
     """NaN or divergence: names the run, the step and the quantity."""
-
-
-class Interrupted(Exception):
-    """Stopped by Ctrl-C or SIGTERM after a checkpoint was saved; `.path` is the run directory."""
-
-    def __init__(self, path):
-        super().__init__(path)  # what pickling hands to the copy's __init__
-        self.path = path
-
-    def __str__(self):
-        return f"stopped; a checkpoint was saved in {self.path}"
 
 
 def run(config, folder, data_dir=None, device="cpu", quiet=False, checkpoint_seconds=20.0):
@@ -65,7 +43,7 @@ def run(config, folder, data_dir=None, device="cpu", quiet=False, checkpoint_sec
     except FileNotFoundError:
         pass
     else:
-        _require_same_run(folder / "result.json", result["id"], config)
+        require_same_run(folder / "result.json", result["id"], config)
         return result
     xp = device_namespace(device)
     dataset = load(config.dataset, data_dir, progress=not quiet)
@@ -104,41 +82,6 @@ def scored(config, dataset, program, history, seconds, device, log, quiet):
         "seconds": {"training": round(seconds, 3), "evaluation": round(time.monotonic() - started, 3)},
         "provenance": provenance(device),
     }  # fmt: skip
-
-
-class State:
-    """Everything a run is in the middle of: what a checkpoint holds, with the program built around it."""
-
-    COUNTERS = ("step", "seconds", "epoch_loss", "history")
-
-    def __init__(self, config, dataset, xp, path=None):
-        """A fresh start, or the checkpoint at `path`; ValueError if it belongs to another config."""
-        arrays, meta = ({}, {}) if path is None else load_checkpoint(path)
-        if path is not None:
-            _require_same_run(path, meta["id"], config)
-        self.step, self.seconds, self.epoch_loss, self.history = 0, 0.0, 0.0, []
-        self.program = program(config)(config, dataset, xp, meta.get("facts"))
-        self.params = self.program.params
-        self.adam = Adam(self.params, config.learning_rate)
-        if path is not None:
-            for name in self.COUNTERS:
-                setattr(self, name, meta[name])
-            for name, p in self.params.items():
-                p[...] = xp.asarray(arrays[f"params.{name}"])
-            adam = {name[5:]: xp.asarray(array) for name, array in arrays.items() if name.startswith("adam.")}
-            self.adam.load({"t": meta["t"], **adam})
-
-    def save(self, path, config):
-        adam = self.adam.state()
-        arrays = {f"params.{name}": to_host(p) for name, p in self.params.items()}
-        arrays |= {f"adam.{name}": to_host(a) for name, a in adam.items() if name != "t"}
-        counters = {name: getattr(self, name) for name in self.COUNTERS}
-        save_checkpoint(path, arrays, {"id": config.id, "t": adam["t"], "facts": self.program.facts, **counters})
-
-
-def _require_same_run(path, found, config):
-    if found != config.id:
-        raise ValueError(f"{path} belongs to run {found}, not to {config.id}; give this run another folder")
 
 
 def train(config, dataset, folder, xp, log, quiet=False, checkpoint_seconds=20.0):
@@ -254,29 +197,3 @@ def diagnosis(config, step, loss, parts, xp):
         f"{config.id} stopped at step {step}: mean loss {loss}; {what}. "
         "A smaller learning rate or a higher temperature is the usual remedy; the last checkpoint is intact."
     )
-
-
-class StopRequests:
-    """While open, SIGINT and SIGTERM set `requested` instead of breaking into a step; a second SIGINT does break in.
-
-    Outside the main thread, where Python allows no handlers, it stays passive.
-    """
-
-    def __init__(self):
-        self.requested = False
-        self._old = {}
-
-    def __enter__(self):
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old[number] = signal.signal(number, self._handle)
-        return self
-
-    def _handle(self, number, frame):
-        if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.requested = True
-
-    def __exit__(self, *_):
-        for number, handler in self._old.items():
-            signal.signal(number, handler)

@@ -67,6 +67,7 @@ TESTS = {  # module below igr_ref -> the test files that must catch its mutants
     "estimators._pairs": "rebar_relax",
     "models.mlp": "models hot_path structured_output",
     "models.losses": "models hot_path",
+    "models.families": "models",
     "models.vae": "models hot_path",
     "models.mixture": "mixture",
     "models.mixture_sticks": "mixture",

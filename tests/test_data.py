@@ -1,4 +1,4 @@
-"""experiments/data.py and data_formats.py on files made here: formats, refusals, downloads, search."""
+"""experiments/data.py, data_*.py and dataset.py on files made here: formats, refusals, downloads, search."""
 
 import gzip
 import hashlib
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import data, data_formats
+from experiments import data, data_formats, data_omniglot, data_sources
 from experiments.data import DataError, Dataset, load
 
 REAL_DATA = os.environ.get("IGR_DATA_DIR")  # the fixture below hides it from all tests but the last
@@ -407,7 +407,7 @@ def test_a_real_download_with_progress(idx, server, monkeypatch, tmp_path, capsy
     monkeypatch.setitem(data.N_VALIDATION, "mnist", 2)
     hashes = [hashlib.sha256(idx_bytes(images)).hexdigest() for images in idx]
     files = {TRAIN_FILE + ".gz": hashes[0], TEST_FILE + ".gz": hashes[1]}
-    monkeypatch.setitem(data.SOURCES, "mnist", data.Source(files, (server + "nothing-here/", server)))
+    monkeypatch.setitem(data.SOURCES, "mnist", data_sources.Source(files, (server + "nothing-here/", server)))
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
 
     dataset = load("mnist")
@@ -444,11 +444,11 @@ def slow_resize(image, height, width):
 @pytest.mark.parametrize("shape, size", [((105, 105), (28, 28)), ((9, 5), (4, 7)), ((3, 1), (5, 2))])
 def test_resize_against_a_double_loop(shape, size):
     image = np.random.default_rng(1).random(shape)
-    resized = data_formats.resize_bilinear(image, *size)
+    resized = data_omniglot.resize_bilinear(image, *size)
     np.testing.assert_allclose(resized, slow_resize(image, *size), rtol=0, atol=1e-14)
-    single = data_formats.resize_bilinear(image.astype(np.float32), *size)
+    single = data_omniglot.resize_bilinear(image.astype(np.float32), *size)
     assert single.dtype == np.float32 and single.shape == size
-    stack = data_formats.resize_bilinear(np.stack([image, image]), *size)
+    stack = data_omniglot.resize_bilinear(np.stack([image, image]), *size)
     np.testing.assert_array_equal(stack[1], resized)
 
 
@@ -456,7 +456,7 @@ def test_resize_does_not_smooth():
     """With antialiasing a white pixel between the sampling points would leave a trace; here it does not."""
     image = np.zeros((105, 105))
     image[3, 3] = 1  # output pixels 0 and 1 look at 1.375 and 5.125, that is at rows 1, 2 and 5, 6
-    assert data_formats.resize_bilinear(image, 28, 28).max() == 0
+    assert data_omniglot.resize_bilinear(image, 28, 28).max() == 0
 
 
 def test_thresholding_the_stored_grey_levels_is_thresholding_the_values():
@@ -464,7 +464,7 @@ def test_thresholding_the_stored_grey_levels_is_thresholding_the_values():
     values = np.arange(65) / 64
     np.testing.assert_array_equal(data._threshold(np.rint(255 * values).astype(np.uint8)), values >= 0.5)
     bits = (np.random.default_rng(2).random((105, 105)) < 0.5).astype(np.float32)
-    resized = 64 * data_formats.resize_bilinear(bits, 28, 28)
+    resized = 64 * data_omniglot.resize_bilinear(bits, 28, 28)
     np.testing.assert_array_equal(resized, np.rint(resized))
 
 
@@ -477,7 +477,7 @@ def omniglot(monkeypatch, tmp_path):
     folder = tmp_path / "d"
     md5s = put_drawings(folder / BACKGROUND, background), put_drawings(folder / EVALUATION, evaluation)
     ask_for(monkeypatch, "omniglot", *md5s)
-    monkeypatch.setattr(data, "N_EVALUATION_TRAIN", 2)
+    monkeypatch.setattr(data_omniglot, "N_EVALUATION_TRAIN", 2)
     ordered = [archive[key] for archive in (background, evaluation) for key in sorted(archive)]
     values = np.stack([slow_resize(paper.astype(float), 28, 28).ravel() for paper in ordered])
     return folder, values
@@ -503,7 +503,7 @@ def test_omniglot_grey_keeps_the_values_under_a_bernoulli(omniglot):
 def test_omniglot_full_split_sizes():
     """20 drawings of each of 964 and 659 characters: 24,345 train, 8,115 test."""
     background, evaluation = ({i: np.zeros(1, np.uint8) for i in range(n)} for n in (964 * 20, 659 * 20))
-    train, test = data._split_omniglot(background, evaluation)
+    train, test = data_omniglot.split_omniglot(background, evaluation)
     assert (len(train), len(test)) == (24_345, 8_115)
 
 
@@ -538,7 +538,7 @@ def test_damaged_archives_are_refused(omniglot, monkeypatch, tmp_path):
     with pytest.raises(DataError, match=r"evaluation.zip is damaged .* MD5 is [0-9a-f]{32}, wanted "):
         load("omniglot", omniglot[0], progress=False)
     with pytest.raises(DataError, match="cannot be read"):
-        data_formats.check_md5(tmp_path / "nothing", "")
+        data_omniglot.check_md5(tmp_path / "nothing", "")
     assert leftovers(tmp_path) == []
 
 
@@ -546,17 +546,17 @@ def test_archives_of_another_form_are_refused(tmp_path):
     path = tmp_path / "a.zip"
     path.write_bytes(b"not a zip")
     with pytest.raises(DataError, match="a.zip is damaged or cannot be read"):
-        data_formats.read_drawings(path)
+        data_omniglot.read_drawings(path)
     put_drawings(path, {})
     with pytest.raises(DataError, match="holds no .png files"):
-        data_formats.read_drawings(path)
+        data_omniglot.read_drawings(path)
     put_drawings(path, {"A/character01/0001_01.png": True}, shape=(28, 28))
     with pytest.raises(DataError, match=r"shape \(28, 28\), wanted \(105, 105\)"):
-        data_formats.read_drawings(path, progress=False)
+        data_omniglot.read_drawings(path, progress=False)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/A/character01/0001_01.png", b"not a png")
     with pytest.raises(DataError, match="is damaged or cannot be read"):
-        data_formats.read_drawings(path, progress=False)
+        data_omniglot.read_drawings(path, progress=False)
 
 
 def test_omniglot_small_splits_by_drawer_and_takes_shared_drawings_once(monkeypatch, tmp_path):
@@ -581,7 +581,7 @@ def test_omniglot_small_splits_by_drawer_and_takes_shared_drawings_once(monkeypa
         for i in range(1, 21)
         for name, alphabet_ in (("Greek", greek), ("Latin", latin), ("Tagalog", tagalog))
     ]
-    values = [data_formats.resize_bilinear(paper.astype(float), 28, 28).ravel() >= 0.5 for paper in expected]
+    values = [data_omniglot.resize_bilinear(paper.astype(float), 28, 28).ravel() >= 0.5 for paper in expected]
     np.testing.assert_array_equal(np.concatenate([dataset.train, dataset.test]), values)
 
 

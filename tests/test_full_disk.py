@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import data_formats, store, sweep, train
+from experiments import data_download, data_formats, store, sweep, train
 
 from .sweep_cases import ROOT, SMALL, inline, metrics, unbroken
 
@@ -135,10 +135,10 @@ def test_a_download_that_does_not_fit_leaves_nothing(tmp_path):
     (tmp_path / "published").write_bytes(bytes(200_000))
     path = tmp_path / "cache" / "file.gz"
     with no_file_larger_than(100_000), pytest.raises(data_formats.DataError) as caught:
-        data_formats.download([(tmp_path / "published").as_uri()], path, lambda file: None, progress=False)
+        data_download.download([(tmp_path / "published").as_uri()], path, lambda file: None, progress=False)
     assert f"{path} cannot be written (File too large)" in str(caught.value)
     assert list(path.parent.iterdir()) == []
-    data_formats.download([(tmp_path / "published").as_uri()], path, lambda file: None, progress=False)
+    data_download.download([(tmp_path / "published").as_uri()], path, lambda file: None, progress=False)
     assert path.stat().st_size == 200_000
 
 

@@ -15,7 +15,7 @@ import types
 import pytest
 
 from igr_ref.models import mlp
-from igr_ref.models.vae import BoundedFamily
+from igr_ref.models.families import BoundedFamily
 
 from . import mutation, mutation_run
 from .mutation_run import EQUIVALENT, ROOT, TESTS, groups

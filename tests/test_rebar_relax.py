@@ -12,9 +12,9 @@ from igr_ref.estimators import _pairs, control_variates, relax_as_published
 from igr_ref.estimators.rebar import PairedNoise, rebar, rebar_params, variance_gradient, variance_objective
 from igr_ref.estimators.relax import bounded_parameters, relax, relax_params
 from igr_ref.estimators.score_function import log_probs, score_function
+from igr_ref.models import VAE, GumbelSoftmaxFamily, igr_i_family
 from igr_ref.models.losses import Bernoulli
 from igr_ref.models.mlp import MLP
-from igr_ref.models.vae import VAE, GumbelSoftmaxFamily, igr_i_family
 from igr_ref.recovery import gaussian_argmax
 
 from . import gradcheck, ledger

@@ -9,7 +9,8 @@ import numpy
 import pytest
 
 from experiments import __main__ as cli
-from experiments import grid, grid_mixture, grid_sop, paper_numbers, programs, reproduce
+from experiments import grid, grid_mixture, grid_sop, paper_numbers, programs, reproduce, sweep
+from experiments.tables import comparison
 
 
 @pytest.fixture(autouse=True)
@@ -54,11 +55,11 @@ def test_tables_say_what_is_missing_and_measure_against_the_paper():
     cell = grid.Cell("mnist", "linear", "igr_i", "plain")
     first, second = cell.final(options, {})
     results = {first.id: fake(first, -131.0, -94.0), second.id: fake(second, -132.0, -95.0)}
-    header, rows = reproduce.table("table1", options, results)
+    header, rows = comparison.table("table1", options, results)
     assert all(len(row) == len(header) for row in rows)
     assert rows[0][2:6] == ("−94.65 ± 0.14", "−94.50 ± 0.71", "−94.50 ± 0.71", "0.2 (1.1 sd)")
     assert "missing" in rows[1]
-    header, rows = reproduce.table("table4", options, results)
+    header, rows = comparison.table("table4", options, results)
     assert rows[0][2:5] == ("−131.34 ± 0.15", "−131.50 ± 0.71", "−0.2 (−1.1 sd)")
     assert all(len(row) == len(header) for row in rows)
 
@@ -85,12 +86,12 @@ def test_a_table_and_a_figure_end_to_end(tmp_path):
     assert failed == {}
     results = reproduce.load_results(folders[0])
     for name in ("table1", "table6"):
-        _, rows = reproduce.table(name, options, results)
+        _, rows = comparison.table(name, options, results)
         assert rows and not any("missing" in row for row in rows)
     for name in ("figure2", "figure4", "figure7"):
-        path, _ = reproduce.figure(name, options, results, tmp_path / f"{name}.png")
+        path, _ = comparison.figure(name, options, results, tmp_path / f"{name}.png")
         assert path.read_bytes().startswith(b"\x89PNG")
-    assert reproduce.ordering(options, results)
+    assert comparison.ordering(options, results)
     rows, _ = reproduce.estimate(("table1", "figure4"), options, folders[0])
     assert rows == []  # nothing is missing any more
 
@@ -153,14 +154,14 @@ def test_table_3_shows_both_metrics_and_labels_stand_ins():
         results[config.id] = {
             "id": config.id, "config": config.as_dict(), "metrics": {"all": metrics}, "dataset": {"note": note},
         }  # fmt: skip
-    header, rows = reproduce.table("table3", options, results)
+    header, rows = comparison.table("table3", options, results)
     assert header[1] == "K" and all(len(row) == len(header) for row in rows)
     assert rows[0][:6] == ("mnist IGR-SB-MM + SL", "20", "−81.79 ± 0.35", "−82.00", "−80.00", "−0.2 (−0.6 sd)")
     assert rows[1][:3] == ("mnist DLDPMM + SL", "7", "−81.90 ± 0.30")
     assert rows[2][:6] == ("strokes.npz IGR-SB-MM + SL, a stand-in", "20", "—", "—", "−80.00", "—")
     assert any(line == "strokes.npz: Omniglot (strokes), a stand-in: strokes." for line in
-               reproduce.notes("table3", options, results))  # fmt: skip
-    _, rows = reproduce.table("table3", options, {})
+               comparison.notes("table3", options, results))  # fmt: skip
+    _, rows = comparison.table("table3", options, {})
     assert all(row[1] == "missing" and len(row) == len(header) for row in rows)
 
 
@@ -192,7 +193,7 @@ def test_options_that_leave_nothing_are_errors(command, given, message):
 
 
 def test_tables_2_and_3_end_to_end(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli.sweep, "local_executor", lambda workers: concurrent.futures.ThreadPoolExecutor(workers))
+    monkeypatch.setattr(sweep, "local_executor", lambda workers: concurrent.futures.ThreadPoolExecutor(workers))
     folders = ["--results", str(tmp_path / "results"), "--runs", str(tmp_path / "runs"), "--workers", "1"]
     small = ["--m", "5", "--epochs", "2", "--selection-epochs", "1"]
     two = ["table2", *folders, *small, "--models", "gs", "igr_sb_as_published", "--temperatures", "0.5", "1"]

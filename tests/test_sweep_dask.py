@@ -17,7 +17,7 @@ from experiments import executors, sweep, train
 
 from .sweep_cases import FIT, ROOT, SMALL, forty, metrics, tiny_images, unbroken, wait_for
 
-pytest.importorskip("distributed", reason="dask.distributed is not installed (pip install 'igr-ref[dask]')")
+pytest.importorskip("distributed", reason="dask.distributed is not installed (pip install distributed)")
 pytestmark = pytest.mark.filterwarnings("ignore")  # asyncio's, as the sockets of killed workers close
 
 

@@ -16,7 +16,7 @@ from experiments import store
 
 from .sweep_cases import FIT, ROOT, SMALL, metrics, tiny_images, unbroken, wait_for
 
-pytest.importorskip("mpi4py", reason="mpi4py is not installed (pip install 'igr-ref[mpi]')")
+pytest.importorskip("mpi4py", reason="mpi4py is not installed (pip install mpi4py)")
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 pytestmark = pytest.mark.skipif(MPIEXEC is None, reason="mpiexec is not installed (an MPI library's; pip has mpich)")
 

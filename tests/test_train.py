@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
-import random
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy
 import pytest
 
 from experiments import plan, programs, progress, store, train
 
-ROOT = Path(__file__).resolve().parents[1]
-SMALL = plan.RunConfig(epochs=3, n_variables=4, n_categories=3, m=20, law="simulated", law_draws=50,
-                       learning_rate=1e-3, training_images=100)  # fmt: skip
+from . import run_cases
+from .run_cases import ROOT, again_and_again, killed_at_random, quick_priors, stopping_after
+
+SMALL = dataclasses.replace(run_cases.SMALL, epochs=3, training_images=100)
 WORKER = """
 import sys
 from experiments import plan, train, store
@@ -30,11 +28,7 @@ train.run(config, sys.argv[2], quiet=True, checkpoint_seconds=0.02)
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """A cache of its own with the priors already in it, so that no test waits for eq. 14."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    fits = {"igr_i_prior": (-0.6, -0.1), "igr_sb_prior": (numpy.array([-1.0, -0.5]), numpy.array([0.1, 0.2]))}
-    for name, value in fits.items():
-        monkeypatch.setattr(programs.prior, name, lambda k, value=value: value)
+    quick_priors(monkeypatch, tmp_path)
 
 
 def configs():
@@ -58,30 +52,8 @@ def other_kinds():
 def test_interrupted_at_every_epoch_is_bit_identical(config, tmp_path, monkeypatch):
     """A run that is stopped and resumed again and again, against one that is not."""
     whole = train.run(config, tmp_path / "whole", quiet=True)
-    real = train.StopRequests
-
-    class StopSoon(real):
-        def __enter__(self):
-            self.left = 5
-            return self
-
-        @property
-        def requested(self):
-            self.left -= 1
-            return self.left <= 0
-
-        @requested.setter
-        def requested(self, value):
-            pass
-
-    monkeypatch.setattr(train, "StopRequests", StopSoon)
-    stops = 0
-    while True:
-        try:
-            broken = train.run(config, tmp_path / "broken", quiet=True)
-            break
-        except train.Interrupted:
-            stops += 1
+    monkeypatch.setattr(train, "StopRequests", stopping_after(5))
+    broken, stops = again_and_again(lambda: train.run(config, tmp_path / "broken", quiet=True))
     assert stops >= 2
     assert broken["parameters_sha256"] == whole["parameters_sha256"]
     assert broken["metrics"] == whole["metrics"]
@@ -92,28 +64,14 @@ def test_sigkill_at_random_moments_is_bit_identical(tmp_path):
     config = dataclasses.replace(SMALL, model="gs", epochs=40)
     whole = train.run(config, tmp_path / "whole", quiet=True)
     store.write_json(tmp_path / "config.json", config.as_dict())
-    command = [sys.executable, "-c", WORKER, str(tmp_path / "config.json"), str(tmp_path / "killed")]
-    result, checkpoint = tmp_path / "killed" / "result.json", tmp_path / "killed" / "checkpoint.npz"
-    moments = random.Random(0)
-    kills = 0
-    for _ in range(60):
-        child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
-        # let it get past its start-up, to a checkpoint of its own, before the random delay
-        while child.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before):
-            time.sleep(0.002)
-        if kills < 8:
-            time.sleep(moments.uniform(0, 0.05))
-            child.send_signal(signal.SIGKILL)
-        if child.wait() == -signal.SIGKILL:
-            kills += 1
-        if result.exists():
-            break
-    assert kills >= 3, "the run ended before it could be killed often enough to test anything"
-    got = store.read_json(result)
+    folder = tmp_path / "killed"
+    arguments = (tmp_path / "config.json", folder)
+    killed = killed_at_random(WORKER, arguments, folder / "checkpoint.npz", kills=8, starts=60)
+    assert killed >= 3, "the run ended before it could be killed often enough to test anything"
+    got = store.read_json(folder / "result.json")
     assert got["parameters_sha256"] == whole["parameters_sha256"]
     assert got["metrics"] == whole["metrics"] and got["history"] == whole["history"]
-    assert not list((tmp_path / "killed").glob("*.json.tmp"))
+    assert not list(folder.glob("*.json.tmp"))
 
 
 def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(tmp_path):

@@ -16,7 +16,7 @@ from typing import Any
 
 from igr_ref import noise
 
-from .. import data
+from .. import data, data_sources
 
 PROBES = Path(__file__).resolve().parents[1] / "results" / "probes"
 PRESETS = {"full": 1.0, "smoke": 0.1}  # share of the draws, steps and cases
@@ -51,7 +51,7 @@ class Setting:
         if name != "digits":
             given = self.data_dir or os.environ.get("IGR_DATA_DIR")
             folders = [data.cache_folder() / name, *((Path(given) / name, Path(given)) if given else ())]
-            spelled = [(file, file.removesuffix(".gz")) for file in data.SOURCES[name].files]
+            spelled = [(file, file.removesuffix(".gz")) for file in data_sources.SOURCES[name].files]
             if not all(any((place / f).is_file() for place in folders for f in names) for names in spelled):
                 raise Missing(f"needs {name}: give --data-dir, or fetch it with python -m experiments data {name}")
         return data.load(name, self.data_dir, progress=False, **options)

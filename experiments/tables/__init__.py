@@ -17,8 +17,10 @@ def text(header, rows):
     return "\n".join(lines)
 
 
-def markdown(header, rows):
-    lines = ["| " + " | ".join(map(str, header)) + " |", "|" + "|".join(["---"] + ["---:"] * (len(header) - 1)) + "|"]
+def markdown(header, rows, left=()):
+    """A Markdown table: the first column, and those named in `left`, to the left, the others to the right."""
+    rules = ["---" if i == 0 or name in left else "---:" for i, name in enumerate(header)]
+    lines = ["| " + " | ".join(map(str, header)) + " |", "|" + "|".join(rules) + "|"]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
     return "\n".join(lines)
 

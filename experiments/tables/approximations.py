@@ -12,6 +12,7 @@ HEADER = (
     "target", "model", "objective, steps", "total variation", "mean", "sd", "target's mean, sd", "seeds",
     "minutes a fit",
 )  # fmt: skip
+LEFT = ("model", "objective, steps")  # text
 OBJECTIVES = {"moments": "squared error", "as_printed": "eq. 14 as printed", "kl_as_published": "KL, as published"}
 
 

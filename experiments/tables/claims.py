@@ -13,21 +13,23 @@ from .. import grid, reproduce
 from ..plan import MODELS
 from . import number
 
-HEADER = ("claim of the paper", "where", "metric", "numbers", "in our runs")
+HEADER = ("claim of the paper", "where", "metric", "numbers", "seeds", "in our runs")
+LEFT = ("where", "metric", "numbers", "in our runs")  # text
 METRICS = {"as_published": "as published", "loglik": "correct bound", "discrete_elbo": "discrete ELBO"}
 
 
 def compare(a, b):
-    """(text, verdict) of mean(a) > mean(b), lists of one value a seed."""
+    """(text, seeds, verdict) of mean(a) > mean(b), lists of one value a seed."""
     a, b = numpy.asarray(a, float), numpy.asarray(b, float)
     gap = a.mean() - b.mean()
     text = f"{number(a.mean())} against {number(b.mean())}"
+    seeds = f"{len(a)}" if len(a) == len(b) else f"{len(a)} against {len(b)}"
     if len(a) < 2 or len(b) < 2:
-        return text, f"{'holds' if gap > 0 else 'reversed'} (one seed)"
+        return text, seeds, f"{'holds' if gap > 0 else 'reversed'} (one seed)"
     error = (a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)) ** 0.5
     if abs(gap) <= 2 * error:
-        return text, "not told apart"
-    return text, "holds" if gap > 0 else "reversed"
+        return text, seeds, "not told apart"
+    return text, seeds, "holds" if gap > 0 else "reversed"
 
 
 def rows(sheets, results):
@@ -70,8 +72,8 @@ def _igr_beats_gs(scores):
             name = f"GS{f' (prior τ {prior:g})' if prior else ''}"
             for metric, label in METRICS.items():
                 best = max(igr, key=lambda m, metric=metric: numpy.mean(igr[m][metric]))
-                text, verdict = compare(igr[best][metric], against[metric])
-                yield f"IGR beats {name}", _place(where), label, f"{MODELS[best]} {text}", verdict
+                text, *rest = compare(igr[best][metric], against[metric])
+                yield f"IGR beats {name}", _place(where), label, f"{MODELS[best]} {text}", *rest
 
 
 def _sl_beats_plain(scores):
@@ -82,8 +84,8 @@ def _sl_beats_plain(scores):
         for key in [key for key in models if key in plain]:
             name = MODELS[key[0]] + (f" (prior τ {key[1]:g})" if key[1] else "")
             for metric in ("as_published", "loglik"):
-                text, verdict = compare(models[key][metric], plain[key][metric])
-                yield "SL beats plain", f"{dataset} {architecture} {name}", METRICS[metric], text, verdict
+                where = f"{dataset} {architecture} {name}"
+                yield "SL beats plain", where, METRICS[metric], *compare(models[key][metric], plain[key][metric])
 
 
 def _relax(sheets, results):
@@ -118,6 +120,6 @@ def _support(sheets, results):
         for k in sorted({c.n_categories for c in gs}) if sb else ():
             tv = [[-results[c.id]["metrics"]["final"]["total_variation"] for c in group]
                   for group in (sb, [c for c in gs if c.n_categories == k])]  # fmt: skip
-            _, verdict = compare(*tv)
+            _, *rest = compare(*tv)
             text = " against ".join(f"{-numpy.mean(values):.4f}" for values in tv)
-            yield "IGR-SB fits infinite support better", f"{name}, GS K={k}", "total variation", text, verdict
+            yield "IGR-SB fits infinite support better", f"{name}, GS K={k}", "total variation", text, *rest

@@ -1,36 +1,54 @@
-"""The scores of finished runs, a row each."""
+"""The scores of finished runs, a row each: mean ± standard error over images, in nats.
+
+ESS is the median effective sample size of the importance weights. Which columns there are depends on the kind of run.
+"""
 
 from __future__ import annotations
 
 from ..plan import from_dict
 from . import mean_se, number
 
-HEADER = (
-    "model",
-    "τ",
-    "prior τ",
-    "continuous ELBO",
-    "discrete ELBO",
-    "log-lik. bound",
-    "as published",
-    "ESS",
-    "seconds",
-)
+
+def _temperature(config, metrics):
+    tau = getattr(config, "temperature", None)
+    return "—" if tau is None else f"{tau:g}"
 
 
-def rows(results, part="all"):
-    """Cells for each result: mean ± standard error over images, in nats; ESS is the median effective sample size."""
-    out = []
-    for result in results:
-        config = from_dict(result["config"])
+def _prior_temperature(config, metrics):
+    prior = config.temperature if config.prior_temperature is None else config.prior_temperature
+    return f"{prior:g}" if config.model == "gs" else "—"
+
+
+def _components(config, metrics):
+    return str(config.n_components)
+
+
+def _score(name):
+    return lambda config, metrics: mean_se(metrics[name]) if name in metrics else "—"
+
+
+def _ess(config, metrics):
+    return number(metrics["ess"]["median"], 0) if "ess" in metrics else "—"
+
+
+BOUND, PUBLISHED = ("log-lik. bound", _score("loglik")), ("as published", _score("as_published"))
+COLUMNS = {
+    "vae": (
+        ("τ", _temperature), ("prior τ", _prior_temperature), ("continuous ELBO", _score("continuous_elbo")),
+        ("discrete ELBO", _score("discrete_elbo")), BOUND, PUBLISHED, ("ESS", _ess),
+    ),
+    "sop": (("τ", _temperature), ("one sample", _score("one_sample")), BOUND),
+    "mixture": (("K", _components), ("structured ELBO", _score("elbo")), BOUND, PUBLISHED, ("ESS", _ess)),
+}  # fmt: skip
+
+
+def table(results, part="all"):
+    """(header, rows) of results of one kind of run."""
+    configs = [from_dict(result["config"]) for result in results]
+    names, cells = zip(*COLUMNS[configs[0].kind], strict=True)
+    rows = []
+    for config, result in zip(configs, results, strict=True):
         metrics = result["metrics"][part]
-        tau, prior = (getattr(config, name, None) for name in ("temperature", "prior_temperature"))
-        prior = tau if prior is None else prior
-        names = ("continuous_elbo", "discrete_elbo", "loglik", "as_published")
-        out.append((
-            config.label, "—" if tau is None else f"{tau:g}", f"{prior:g}" if config.model == "gs" else "—",
-            *(mean_se(metrics[name]) if name in metrics else "—" for name in names),
-            number(metrics["ess"]["median"], 0) if "ess" in metrics else "—",
-            number(sum(result["seconds"].values()), 0),
-        ))  # fmt: skip
-    return out
+        seconds = number(sum(result["seconds"].values()), 0)
+        rows.append((config.label, *(cell(config, metrics) for cell in cells), seconds))
+    return ("model", *names, "seconds"), rows

@@ -2,15 +2,7 @@
 
 from .adam import Adam
 from .buffers import Buffers
-from .losses import Bernoulli, Gaussian
-from .mixture import MixtureVAE, prior_means
-from .mixture_objective import elbo as mixture_elbo
-from .mixture_objective import elbo_sl as mixture_elbo_sl
-from .mixture_objective import log_likelihood as mixture_log_likelihood
-from .mlp import MLP
-from .structured_output import StructuredOutput
-from .vae import (
-    VAE,
+from .families import (
     GumbelSoftmaxFamily,
     IGRFamily,
     PlanarFamily,
@@ -19,6 +11,14 @@ from .vae import (
     igr_planar_family,
     igr_sb_family,
 )
+from .losses import Bernoulli, Gaussian
+from .mixture import MixtureVAE, prior_means
+from .mixture_objective import elbo as mixture_elbo
+from .mixture_objective import elbo_sl as mixture_elbo_sl
+from .mixture_objective import log_likelihood as mixture_log_likelihood
+from .mlp import MLP
+from .structured_output import StructuredOutput
+from .vae import VAE
 
 __all__ = [
     "Adam",

@@ -17,6 +17,7 @@ import numpy
 
 from ..backend import namespace
 from ..numerics import log_normal_pdf
+from ._mode import newton
 from ._tails import log_ndtr_and_grad
 
 NODES = 16  # Gauss-Legendre nodes of a panel
@@ -95,25 +96,18 @@ def _running(x, xp):
 
 
 def _mode(mu, sigma, own):
-    """The t >= 0 (L, 1) where w is largest, nearly: it only has to be an edge of the panels.
-
-    (1) G = dlog w/dt = -u_k/sigma_k + sum_{j!=k} r(u_j)/sigma_j is convex and decreasing, and G >= 0 at mu_k. Newton's
-        steps from max(0, mu_k) therefore move right and never beyond the root; where G <= 0 at the start, that is 0.
-    (2) dr/du = -r (r + u) lies in (-1, 0); far below -1e5 it is -1 and the formula is rounding error.
-    """
+    """The t >= 0 (L, 1) where w is largest, nearly. dr/du = -r (r + u) lies in (-1, 0); far below -1e5 it is -1, and
+    the formula is rounding error."""
     xp, _ = namespace(mu)
-    t = xp.maximum(xp.sum(xp.where(own, mu, 0), axis=-1, keepdims=True), 0)
-    for _ in range(100):
+
+    def derivatives(t):
         u = (t - mu) / sigma
         _, ratio = log_ndtr_and_grad(u)
         fall = xp.where(u < -1e5, 1, xp.clip(ratio * (ratio + u), 0, 1))
         slope = xp.sum(xp.where(own, -u, ratio) / sigma, axis=-1, keepdims=True)
-        curvature = xp.sum(xp.where(own, 1, fall) / (sigma * sigma), axis=-1, keepdims=True)
-        step = xp.maximum(slope, 0) / curvature
-        t = t + step
-        if bool(xp.all(step * xp.abs(slope) < 1e-2)):  # what is left to gain in log w
-            break
-    return t
+        return None, slope, xp.sum(xp.where(own, 1, fall) / (sigma * sigma), axis=-1, keepdims=True)
+
+    return newton(mu, own, derivatives)[1]
 
 
 def _edges(mu, sigma, own):

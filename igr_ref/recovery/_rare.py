@@ -12,6 +12,7 @@ import math
 
 from ..backend import namespace
 from ..numerics import log_ndtr, log_normal_pdf
+from ._mode import newton
 from ._quadrature import gauss_legendre_points, subdivide
 
 DROP = 24.0  # e^-24 = 4e-11
@@ -41,7 +42,7 @@ def log_integrals(mu, sigma, wanted, otherwise):
 def _log_integral(mu, sigma, own):
     """log int_0^inf e^f (L,), k marked by `own` (L, K-1)."""
     xp, _ = namespace(mu)
-    mode, top = _mode(mu, sigma, own)
+    mode, _, top = newton(mu, own, lambda t: _f(mu, sigma, own, t))
     reach = math.sqrt(2 * DROP) * xp.sum(xp.where(own, sigma, 0), axis=-1, keepdims=True)
     low = xp.maximum(_fallen(mu, sigma, own, mode - reach, mode, top), 0)
     high = _fallen(mu, sigma, own, mode + reach, mode, top)
@@ -69,23 +70,6 @@ def _f(mu, sigma, own, t):
     value = xp.sum(xp.where(own, log_phi, log_Phi), axis=-1, keepdims=True)
     slope = xp.sum(xp.where(own, -a, ratio) / sigma, axis=-1, keepdims=True)
     return value, slope, xp.sum(xp.where(own, 1, fall) / (sigma * sigma), axis=-1, keepdims=True)
-
-
-def _mode(mu, sigma, own):
-    """(t, f + log sigma_k) where f is largest on t >= 0, nearly (L, 1): it only has to be an edge of the panels.
-
-    f' is convex and decreasing, and not negative at mu_k: Newton's steps from max(0, mu_k) move right and never beyond
-    its root; where f' <= 0 at the start, that is 0.
-    """
-    xp, _ = namespace(mu)
-    t = xp.maximum(xp.sum(xp.where(own, mu, 0), axis=-1, keepdims=True), 0)
-    for _ in range(100):
-        value, slope, curvature = _f(mu, sigma, own, t)
-        step = xp.maximum(slope, 0) / curvature
-        if bool(xp.all(step * slope < 0.01)):  # about what is left to gain in f
-            break
-        t = t + step
-    return t, value
 
 
 def _fallen(mu, sigma, own, t, mode, top):
