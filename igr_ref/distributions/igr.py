@@ -70,6 +70,12 @@ class IGR(Relaxation):
         mu_bar, log_sigma_bar = gaussian.kl_vjp(self.mu, self.log_sigma, p.mu, p.log_sigma, bar)
         return {"mu": mu_bar, "log_sigma": log_sigma_bar}
 
+    def kl_and_grads(self, p):
+        """(kl(p), its gradients by q's parameters), at once."""
+        self.require_same_transform(p)
+        kl, mu_bar, log_sigma_bar = gaussian.kl_and_grads(self.mu, self.log_sigma, p.mu, p.log_sigma)
+        return kl, {"mu": mu_bar, "log_sigma": log_sigma_bar}
+
     def same_transform(self, p):
         """Whether p's g is the same object as q's, or a chain of the same objects."""
         return _links(self.transform) == _links(p.transform)

@@ -29,8 +29,8 @@ def reparameterization(q, noise, f, p=None):
         kl, kl_grads = _flow(q, p, saved)
         grads = add_grads(grads, kl_grads)
     elif isinstance(q, IGR):
-        kl = q.kl(p)
-        grads = add_grads(grads, q.kl_vjp(p, xp.ones_like(kl)))
+        kl, kl_grads = q.kl_and_grads(p)
+        grads = add_grads(grads, kl_grads)
     elif isinstance(q, GumbelSoftmax):
         y = saved[1]
         log_p = p.log_prob(y)
