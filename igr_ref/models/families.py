@@ -86,7 +86,7 @@ class IGRFamily(Family):
 
     def prior(self, q):
         xp, _ = namespace(q.mu)
-        key = (xp, q.mu.dtype)
+        key = (xp.__name__, q.mu.dtype)
         if key not in self._priors:
             shape = (self.n, self.k - 1)
             mu, log_sigma = (
