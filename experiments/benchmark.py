@@ -6,11 +6,15 @@ Everything runs on one synthetic data set. Before anything is timed, losses, gra
 codes are compared: a contestant that computes something else is an error. Contestants take turns, a few steps each, for
 many rounds, so that whatever else the machine does meets all of them alike; a figure is the median over the rounds.
 With one BLAS thread the CPU time of the process is reported, which other processes disturb less; with more, the wall
-clock. The matrix products of a step, by NumPy's BLAS alone, run in the same turns.
+clock. The latter also for the steps of a second table, timed in a process that gives every library as many threads as
+there are cores. The matrix products of a step, by NumPy's BLAS alone, run in the same turns. Scores are timed once for
+an architecture: they are the same code for every model.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import datetime
 import multiprocessing
@@ -31,19 +35,22 @@ from .tables.benchmark import OURS
 PRODUCTS = "matrix products alone"
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
 CHECKED = 50  # images whose loss and gradients are compared
+PAUSE = 0.02  # seconds in which the threads of the one before stop waiting for work
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """What to measure, and for how long."""
 
-    models: tuple = ("igr_i", "igr_sb", "gs")
+    models: tuple = tuple(ours.PRIORS)
     architectures: tuple = ("linear", "nonlinear")
     libraries: tuple = tuple(peers.LIBRARIES)
     rounds: int = 20
     steps: int = 25
     images: int = 20
     seconds: float = 10.0
+    threads: bool = True
     sweep: bool = True
     scaling: bool = True
 
@@ -70,9 +77,12 @@ def measure(options, say=print):
             say(f"{model}, {architecture}: training step")
             step = {"model": model, "architecture": architecture, "batch_size": task.batch_size}
             record["steps"].append({**step, "times": step_times(task, libraries, options)})
-            say(f"{model}, {architecture}: scores")
-            score = {"model": model, "architecture": architecture, "m": task.m, "images": options.images}
-            record["scores"].append({**score, "times": score_times(task, libraries, options)})
+            if model == options.models[0]:
+                say(f"{architecture}: scores")
+                score = {"model": model, "architecture": architecture, "m": task.m, "images": options.images}
+                record["scores"].append({**score, "times": score_times(task, libraries, options)})
+    if options.threads and peers.threads() == 1 and cores() > 1:
+        record["threaded"] = {"threads": cores(), "steps": threaded_steps(record["steps"], options, say)}
     if options.sweep:
         for model in options.models:
             step = next(s for s in record["steps"] if s["model"] == model)
@@ -83,6 +93,10 @@ def measure(options, say=print):
         say("growth with runs, images and samples")
         record["scaling"] = scaling(dataset, options)
     return record
+
+
+def cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 # ---- taking turns ------------------------------------------------------------------------------------------------
@@ -102,6 +116,8 @@ def take_turns(calls, rounds, units):
         call()
     for _ in range(rounds):
         for name, call in calls.items():
+            if clock_name() == "wall":
+                time.sleep(PAUSE)
             wall, cpu = time.perf_counter(), time.process_time()
             call()
             times[name][0].append((time.perf_counter() - wall) / units * 1e3)
@@ -174,28 +190,53 @@ def sweep_rates(model, architecture, peer, seconds, say):
     Ours and the peer (library, contestant), if any, take turns of a second, all processes together. "cpu_rate" is per
     second of CPU time, times the cores: the rate of a machine that does nothing else.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    say(f"{model}, {architecture}: sweep of {cores} processes")
+    say(f"{model}, {architecture}: sweep of {cores()} processes")
     context = multiprocessing.get_context("spawn")
-    barrier, results = context.Barrier(cores), context.Queue()
-    before = {key: os.environ.get(key) for key in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    os.environ |= dict.fromkeys(before, "1")
-    try:
+    barrier, results = context.Barrier(cores()), context.Queue()
+    with _threads_of_children(1):
         args = (model, architecture, peer, seconds, barrier, results)
-        processes = [context.Process(target=_sweep_worker, args=args) for _ in range(cores)]
+        processes = [context.Process(target=_sweep_worker, args=args) for _ in range(cores())]
         for process in processes:
             process.start()
         found = [results.get(timeout=900 + 4 * seconds) for _ in processes]
         for process in processes:
             process.join()
-    finally:
-        for key, value in before.items():
-            os.environ.pop(key, None) if value is None else os.environ.update({key: value})
     rates = {}
     for name in found[0]:
         steps, wall, cpu = (sum(one[name][i] for one in found) for i in range(3))
-        rates[name] = {"rate": steps / wall * cores, "cpu_rate": steps / cpu * cores}
+        rates[name] = {"rate": steps / wall * cores(), "cpu_rate": steps / cpu * cores()}
     return rates
+
+
+@contextlib.contextmanager
+def _threads_of_children(number):
+    """What is started inside has so many threads in every library: they read the environment when they are imported."""
+    before = {key: os.environ.get(key) for key in (*THREADS, "XLA_FLAGS")}
+    os.environ |= dict.fromkeys(THREADS, str(number))
+    if before["XLA_FLAGS"] == peers.XLA_ONE_THREAD:
+        del os.environ["XLA_FLAGS"]
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key, None) if value is None else os.environ.update({key: value})
+
+
+def threaded_steps(steps, options, say):
+    """The record's `steps` timed again by the wall clock, with as many threads as cores, in one process of its own."""
+    found = []
+    with _threads_of_children(cores()):
+        pool = concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        with pool:
+            for step in steps:
+                say(f"{step['model']}, {step['architecture']}: training step with {cores()} threads")
+                times = pool.submit(_threaded, step["model"], step["architecture"], options).result()
+                found.append({**step, "times": times})
+    return found
+
+
+def _threaded(model, architecture, options):
+    return step_times(ours.task(model, architecture, ours.synthetic()), peers.installed(options.libraries), options)
 
 
 def _sweep_worker(model, architecture, peer, seconds, barrier, results):

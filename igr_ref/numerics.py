@@ -16,6 +16,15 @@ SQRT_2 = math.sqrt(2.0)
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 
 
+def select(mask, a, b):
+    """where(mask, a, b) without a branch for each entry: on a random mask NumPy's own takes several times as long.
+
+    As mask a + (1 - mask) b: the same bits but for the sign of a zero, if what is not taken is finite.
+    """
+    mask = mask.astype(a.dtype)
+    return mask * a + (1 - mask) * b
+
+
 def softplus(x):
     """log(1 + e^x) = max(x, 0) + log1p(e^-|x|), exact to rounding for every finite x."""
     xp, _ = namespace(x)
@@ -75,8 +84,8 @@ def logsumexp(x, axis=-1, keepdims=False):
 def _log_sum(shifted, axis):
     """log sum_k e^{shifted_k}, max shifted = 0: log1p of all terms but one that is 1, so that e^-40 is not lost."""
     xp, _ = namespace(shifted)
-    e, top = xp.exp(shifted), shifted == 0
-    ones = xp.sum(top, axis=axis, keepdims=True, dtype=shifted.dtype)  # how many tie
+    e, top = xp.exp(shifted), (shifted == 0).astype(shifted.dtype)
+    ones = xp.sum(top, axis=axis, keepdims=True)  # how many tie
     return xp.log1p(xp.sum(e - top, axis=axis, keepdims=True) + (ones - 1))  # e - top is 0 exactly at the top
 
 
@@ -101,9 +110,9 @@ def log_softmax_vjp(log_z, l_bar):
     xp, _ = namespace(log_z)
     z = xp.exp(log_z)
     high = log_z > -LOG_2
-    others = xp.sum(xp.where(high, 0, l_bar), axis=-1, keepdims=True)
+    others = xp.sum(l_bar * ~high, axis=-1, keepdims=True)
     total = xp.sum(l_bar, axis=-1, keepdims=True)
-    return xp.where(high, -xp.expm1(log_z) * l_bar - z * others, l_bar - z * total)
+    return select(high, -xp.expm1(log_z) * l_bar - z * others, l_bar - z * total)
 
 
 def softmax(x, axis=-1):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy
 import pytest
 
@@ -34,7 +36,7 @@ def test_trainers_take_the_same_steps(model, dataset):
     task = ours.task(model, "linear", dataset)
     ours_, theirs = ours.Trainer(task), autograd_peer.Trainer(task)
     losses = ours_.run(20), theirs.run(20)
-    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert losses[0] == pytest.approx(losses[1], rel=0.05 if model == "igr_planar" else 0.02)  # its KL is sampled
     for name, p in ours_.program.params.items():
         moved, other = p - task.params[name], theirs.params[name] - task.params[name]
         assert numpy.sum(moved * other) > 0.8 * numpy.linalg.norm(moved) * numpy.linalg.norm(other), name
@@ -63,7 +65,7 @@ def test_record_and_tables(dataset, monkeypatch):
     monkeypatch.setattr(ours, "synthetic", lambda: dataset)
     options = benchmark.Options(
         models=("igr_i", "gs"), architectures=("linear",), libraries=("autograd",), rounds=1, steps=1, images=2,
-        sweep=False,
+        sweep=False, threads=False,
     )  # fmt: skip
     said = []
     record = benchmark.measure(options, said.append)
@@ -71,6 +73,7 @@ def test_record_and_tables(dataset, monkeypatch):
     for part in record["steps"]:
         assert set(part["times"]) == {benchmark.OURS, "autograd", benchmark.PRODUCTS}
         assert all(entry["ms"] >= 0 and entry["wall_ms"] > 0 for entry in part["times"].values())
+    assert len(record["scores"]) == 1  # one architecture, whatever the model
     assert benchmark.best_peer(record["steps"][0]["times"], {"autograd": None}) == ("autograd", "autograd")
     assert benchmark.best_peer(record["steps"][0]["times"], {}) is None
     assert {(part["axis"], part["count"]) for part in record["scaling"]} >= {("runs", 4), ("images", 400)}
@@ -78,9 +81,36 @@ def test_record_and_tables(dataset, monkeypatch):
         for entry in part["times"].values():
             entry["ms"] = entry["wall_ms"]
     record["scaling"] = [{**part, "ms": part["wall_ms"]} for part in record["scaling"]]
-    for _, header, rows in tables.sections(record):
+    record["threaded"] = {"threads": 7, "steps": record["steps"]}
+    sections = tables.sections(record)
+    for _, header, rows in sections:
         assert rows and all(len(row) == len(header) for row in rows)
+    (title,) = (title for title, _, _ in sections if "7 threads" in title)
+    assert title.endswith("wall clock")
     assert record["provenance"]["numpy"] in tables.caption(record)
+
+
+def test_children_get_the_threads_and_the_environment_is_put_back(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    for flags, inside in ((peers.XLA_ONE_THREAD, None), ("--xla_of_the_user", "--xla_of_the_user")):
+        monkeypatch.setenv("XLA_FLAGS", flags)
+        before = dict(os.environ)
+        with pytest.raises(KeyError), benchmark._threads_of_children(3):
+            assert peers.threads() == 3 and benchmark.clock_name() == "wall"
+            assert {os.environ[name] for name in benchmark.THREADS} == {"3"}
+            assert os.environ.get("XLA_FLAGS") == inside
+            raise KeyError
+        assert dict(os.environ) == before
+
+
+@pytest.mark.slow
+def test_steps_are_timed_with_all_threads():
+    options = benchmark.Options(libraries=("autograd",), rounds=1, steps=1)
+    steps = [{"model": "igr_i", "architecture": "linear"}]
+    (step,) = benchmark.threaded_steps(steps, options, lambda text: None)
+    assert step["model"] == "igr_i" and set(step["times"]) == {benchmark.OURS, "autograd", benchmark.PRODUCTS}
+    assert all(entry["ms"] == entry["wall_ms"] for entry in step["times"].values()) or benchmark.cores() == 1
 
 
 @pytest.mark.slow

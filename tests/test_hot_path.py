@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 
 import numpy
@@ -10,6 +11,7 @@ import scipy.stats
 
 import igr_ref
 from experiments import data, train
+from experiments.peers import ours
 from igr_ref import models, noise
 from igr_ref.models import losses
 
@@ -123,6 +125,40 @@ def test_a_step_allocates_only_small_temporaries():
     tracemalloc.stop()
     assert len(places) == 1
     assert max(peaks[2:]) < x.nbytes, peaks  # a thirtieth of the parameters' bytes
+
+
+def most_allocated(call):
+    """(bytes, function, line): the most that one line of Python takes from memory while `call` runs."""
+    worst, level, tracing = (0, "", 0), 0, sys.gettrace()
+
+    def trace(frame, event, arg):
+        nonlocal worst, level
+        now, peak = tracemalloc.get_traced_memory()
+        worst = max(worst, (peak - level, frame.f_code.co_name, frame.f_lineno))
+        tracemalloc.reset_peak()
+        level = now
+        return trace
+
+    tracemalloc.start()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(tracing)
+        tracemalloc.stop()
+    return worst
+
+
+@pytest.mark.parametrize("architecture", ["linear", "nonlinear"])
+@pytest.mark.parametrize("model", list(ours.PRIORS))
+def test_no_line_of_a_step_allocates_as_much_as_a_batch_of_images(model, architecture):
+    """Whole steps at the paper's sizes, images, noise and optimiser included, once the first has made its arrays."""
+    trainer = ours.Trainer(ours.task(model, architecture, ours.synthetic(1000)))
+    images = 4 * trainer.task.batch_size * trainer.task.images.shape[1]
+    assert most_allocated(lambda: trainer.run(1))[0] > images  # the first step makes them: the measure sees it
+    trainer.run(1)
+    worst = most_allocated(lambda: trainer.run(2))
+    assert 4 * 100 * 20 * 9 <= worst[0] < images, worst
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -129,9 +129,20 @@ def test_log1mexp_at_zero_is_minus_infinity():
         assert numerics.log1mexp(numpy.zeros(1))[0] == -numpy.inf
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_select_is_where_bit_by_bit(dtype):
+    rng = numpy.random.default_rng(0)
+    a, b = (rng.standard_normal((200, 30)) * 10.0 ** rng.integers(-30, 30, (200, 30)) for _ in range(2))
+    a, b, mask = a.astype(dtype), b.astype(dtype), rng.random((200, 30)) < 0.5
+    got = numerics.select(mask, a, b)
+    assert got.dtype == dtype and got.tobytes() == numpy.where(mask, a, b).tobytes()
+    wide = numpy.where(mask, numpy.inf, b).astype(dtype)  # what is taken may be infinite
+    numpy.testing.assert_array_equal(numerics.select(~mask, a, wide), numpy.where(~mask, a, wide))
+
+
 def test_every_public_function_is_tested():
     functions = {name: f for name, f in vars(numerics).items() if inspect.isfunction(f) and name[0] != "_"}
     public = {name for name, f in functions.items() if f.__module__ == numerics.__name__}
-    helpers = set(TEXTBOOK) | {f"{name}_grad" for name in TEXTBOOK}
+    helpers = set(TEXTBOOK) | {f"{name}_grad" for name in TEXTBOOK} | {"select"}
     elsewhere = {"logsumexp", "log_softmax", "softmax", "logsumexp_grad", "log_softmax_vjp", "softmax_vjp"}
     assert public == helpers | elsewhere  # the latter in test_reductions.py

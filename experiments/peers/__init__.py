@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib
 import os
 
+XLA_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 LIBRARIES = {"jax": "jax_peer", "torch": "torch_peer", "autograd": "autograd_peer"}
 
 
@@ -26,8 +27,7 @@ def threads():
 def installed(names=tuple(LIBRARIES)):
     """{library: its peer module} for those of `names` that can be imported here."""
     if threads() == 1:  # XLA reads this when it is imported
-        one = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-        os.environ.setdefault("XLA_FLAGS", one)
+        os.environ.setdefault("XLA_FLAGS", XLA_ONE_THREAD)
     found = {}
     for library in names:
         try:

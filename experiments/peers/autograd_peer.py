@@ -35,9 +35,14 @@ def objective(params, task, x, draws):
         half = n * (k - 1)
         mu, log_sigma = np.reshape(o[:, :half], (-1, n, k - 1)), np.reshape(o[:, half:], (-1, n, k - 1))
         mu_0, log_sigma_0 = (value + 0 * draws for value in task.prior)
-        ratio = (np.exp(2 * log_sigma) + (mu - mu_0) ** 2) * np.exp(-2 * log_sigma_0)
-        kl = np.sum((ratio - 1) / 2 - log_sigma + log_sigma_0, axis=-1)
         y = mu + np.exp(log_sigma) * draws
+        if task.model == "igr_planar":
+            log_q = log_normal(mu, log_sigma, y)
+            y, log_det = flows(params, y)
+            kl = log_q - log_det - log_normal(mu_0, log_sigma_0, y)
+        else:
+            ratio = (np.exp(2 * log_sigma) + (mu - mu_0) ** 2) * np.exp(-2 * log_sigma_0)
+            kl = np.sum((ratio - 1) / 2 - log_sigma + log_sigma_0, axis=-1)
         if task.model == "igr_sb":
             rest = np.cumsum(-np.logaddexp(0, y), axis=-1)
             before = np.concatenate([0 * rest[..., :1], rest[..., :-1]], axis=-1)
@@ -54,6 +59,26 @@ def exp_concrete(y, log_alpha, tau):
     k = y.shape[-1]
     tilted = log_alpha - tau * y
     return np.sum(tilted, axis=-1) - k * logsumexp(tilted, axis=-1) + math.lgamma(k) + (k - 1) * math.log(tau)
+
+
+def log_normal(mu, log_sigma, y):
+    """log N(y | mu, sigma^2), summed over the coordinates."""
+    standard = (y - mu) * np.exp(-log_sigma)
+    return np.sum(-0.5 * standard**2 - log_sigma - 0.5 * math.log(2 * math.pi), axis=-1)
+
+
+def flows(params, y):
+    """(two planar flows of y (B, N, K-1), log|det J| (B, N))."""
+    log_det = 0
+    for i in range(2):
+        w, u, b = (params[f"flow.{i}.{name}"] for name in "wub")
+        c = np.sum(w * u, axis=-1)
+        psi = np.logaddexp(0, c) - 1
+        constrained = u + ((psi - c) / np.sum(w * w, axis=-1))[:, None] * w
+        h = np.tanh(np.sum(w * y, axis=-1) + b)
+        log_det = log_det + np.log1p((1 - h * h) * psi)
+        y = y + constrained * h[..., None]
+    return y, log_det
 
 
 class Trainer:

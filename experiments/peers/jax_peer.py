@@ -33,9 +33,14 @@ def objective(task, params, x, noise):
     else:
         mu, log_sigma = (half.reshape(-1, n, k - 1) for half in jnp.split(o, 2, axis=-1))
         mu_0, log_sigma_0 = (jnp.asarray(value, o.dtype) for value in task.prior)
-        ratio = (jnp.exp(2 * log_sigma) + (mu - mu_0) ** 2) * jnp.exp(-2 * log_sigma_0)
-        kl = jnp.sum((ratio - 1) / 2 - log_sigma + log_sigma_0, axis=-1)
         y = mu + jnp.exp(log_sigma) * noise
+        if task.model == "igr_planar":
+            log_q = log_normal(mu, log_sigma, y)
+            y, log_det = flows(params, y)
+            kl = log_q - log_det - log_normal(mu_0, log_sigma_0, y)
+        else:
+            ratio = (jnp.exp(2 * log_sigma) + (mu - mu_0) ** 2) * jnp.exp(-2 * log_sigma_0)
+            kl = jnp.sum((ratio - 1) / 2 - log_sigma + log_sigma_0, axis=-1)
         if task.model == "igr_sb":
             rest = jnp.cumsum(jax.nn.log_sigmoid(-y), axis=-1)
             y = jnp.exp(jax.nn.log_sigmoid(y) + jnp.pad(rest, ((0, 0), (0, 0), (1, 0)))[..., :-1])
@@ -51,6 +56,26 @@ def exp_concrete(y, log_alpha, tau):
     tilted = log_alpha - tau * y
     total = jnp.sum(tilted, axis=-1) - k * jax.nn.logsumexp(tilted, axis=-1)
     return total + math.lgamma(k) + (k - 1) * math.log(tau)
+
+
+def log_normal(mu, log_sigma, y):
+    """log N(y | mu, sigma^2), summed over the coordinates."""
+    standard = (y - mu) * jnp.exp(-log_sigma)
+    return jnp.sum(-0.5 * standard**2 - log_sigma - 0.5 * math.log(2 * math.pi), axis=-1)
+
+
+def flows(params, y):
+    """(two planar flows of y (B, N, K-1), log|det J| (B, N))."""
+    log_det = 0
+    for i in range(2):
+        w, u, b = (params[f"flow.{i}.{name}"] for name in "wub")
+        c = jnp.sum(w * u, axis=-1)
+        psi = jax.nn.softplus(c) - 1
+        constrained = u + ((psi - c) / jnp.sum(w * w, axis=-1))[:, None] * w
+        h = jnp.tanh(jnp.sum(w * y, axis=-1) + b)
+        log_det = log_det + jnp.log1p((1 - h * h) * psi)
+        y = y + constrained * h[..., None]
+    return y, log_det
 
 
 class Trainer:

@@ -16,8 +16,11 @@ from ..data import Dataset
 from ..evaluate import CodeDecoder
 from ..train import AHEAD, gather
 
-PRIORS = {"igr_i": (-0.6, -0.1), "igr_sb": (numpy.linspace(-2, 0.2, 9), numpy.full(9, 0.5)), "gs": None}
-TEMPERATURES = {"igr_i": 0.15, "igr_sb": 0.07, "gs": 0.67}
+PRIORS = {
+    "igr_i": (-0.6, -0.1), "igr_sb": (numpy.linspace(-2, 0.2, 9), numpy.full(9, 0.5)), "igr_planar": (-0.6, -0.1),
+    "gs": None,
+}  # fmt: skip
+TEMPERATURES = {"igr_i": 0.15, "igr_sb": 0.07, "igr_planar": 0.15, "gs": 0.67}
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,14 @@ def objective(task, params, x, noise):
     else:
         mu, log_sigma = (half.reshape(-1, n, k - 1) for half in torch.chunk(o, 2, dim=-1))
         mu_0, log_sigma_0 = (torch.as_tensor(value, dtype=o.dtype) for value in task.prior)
-        ratio = (torch.exp(2 * log_sigma) + (mu - mu_0) ** 2) * torch.exp(-2 * log_sigma_0)
-        kl = torch.sum((ratio - 1) / 2 - log_sigma + log_sigma_0, dim=-1)
         y = mu + torch.exp(log_sigma) * noise
+        if task.model == "igr_planar":
+            log_q = log_normal(mu, log_sigma, y)
+            y, log_det = flows(params, y)
+            kl = log_q - log_det - log_normal(mu_0, log_sigma_0, y)
+        else:
+            ratio = (torch.exp(2 * log_sigma) + (mu - mu_0) ** 2) * torch.exp(-2 * log_sigma_0)
+            kl = torch.sum((ratio - 1) / 2 - log_sigma + log_sigma_0, dim=-1)
         if task.model == "igr_sb":
             rest = torch.cumsum(F.logsigmoid(-y), dim=-1)
             y = torch.exp(F.logsigmoid(y) + F.pad(rest, (1, 0))[..., :-1])
@@ -51,6 +56,26 @@ def exp_concrete(y, log_alpha, tau):
     tilted = log_alpha - tau * y
     total = torch.sum(tilted, dim=-1) - k * torch.logsumexp(tilted, dim=-1)
     return total + math.lgamma(k) + (k - 1) * math.log(tau)
+
+
+def log_normal(mu, log_sigma, y):
+    """log N(y | mu, sigma^2), summed over the coordinates."""
+    standard = (y - mu) * torch.exp(-log_sigma)
+    return torch.sum(-0.5 * standard**2 - log_sigma - 0.5 * math.log(2 * math.pi), dim=-1)
+
+
+def flows(params, y):
+    """(two planar flows of y (B, N, K-1), log|det J| (B, N))."""
+    log_det = 0
+    for i in range(2):
+        w, u, b = (params[f"flow.{i}.{name}"] for name in "wub")
+        c = torch.sum(w * u, dim=-1)
+        psi = F.softplus(c) - 1
+        constrained = u + ((psi - c) / torch.sum(w * w, dim=-1))[:, None] * w
+        h = torch.tanh(torch.sum(w * y, dim=-1) + b)
+        log_det = log_det + torch.log1p((1 - h * h) * psi)
+        y = y + constrained * h[..., None]
+    return y, log_det
 
 
 class Trainer:

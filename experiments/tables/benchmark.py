@@ -8,14 +8,14 @@ OURS = "ours"
 CLOCKS = {"cpu": "CPU time of one thread", "wall": "wall clock"}
 
 
-def _timed(parts, unit):
-    """(header, rows): one row for each model, the contestants as columns."""
+def _timed(parts, unit, label=lambda part: f"{MODELS[part['model']]}, {part['architecture']}"):
+    """(header, rows): one row for each part, the contestants as columns."""
     names = list(dict.fromkeys(name for part in parts for name in part["times"]))
     header = ("model", f"ours, ms/{unit}", *(name for name in names if name != OURS))
     rows = []
     for part in parts:
         times, own = part["times"], part["times"][OURS]["ms"]
-        cells = [f"{MODELS[part['model']]}, {part['architecture']}", f"{own:.2f}"]
+        cells = [label(part), f"{own:.2f}"]
         for name in names:
             if name != OURS:
                 cells.append(f"{times[name]['ms']:.2f} ({times[name]['ms'] / own:.2f})" if name in times else "—")
@@ -26,12 +26,18 @@ def _timed(parts, unit):
 def sections(record):
     """[(title, header, rows)] of everything that was measured."""
     clock = CLOCKS[record["clock"]]
-    out = [(f"Training step of {record['steps'][0]['batch_size']} images, {clock}", *_timed(record["steps"], "step"))]
+    step = f"Training step of {record['steps'][0]['batch_size']} images"
+    out = [(f"{step}, {clock}", *_timed(record["steps"], "step"))]
+    if "threaded" in record:
+        threads = f"{record['threaded']['threads']} threads for every library, {CLOCKS['wall']}"
+        out.append((f"{step}, {threads}", *_timed(record["threaded"]["steps"], "step")))
     images = [("model", "images/s")]
     images += [(f"{MODELS[s['model']]}, {s['architecture']}", f"{s['batch_size'] / s['times'][OURS]['ms'] * 1e3:,.0f}")
                for s in record["steps"]]  # fmt: skip
     out.append(("Training, ours", images[0], images[1:]))
-    out.append((f"Log-likelihood bound, m = {record['scores'][0]['m']}, {clock}", *_timed(record["scores"], "image")))
+    scores = {part["architecture"]: part for part in record["scores"]}.values()  # every model's are the same
+    title = f"Log-likelihood bound of any model, m = {record['scores'][0]['m']}, {clock}"
+    out.append((title, *_timed(scores, "image", lambda part: part["architecture"])))
     if record["sweeps"]:
         header = ("model", "ours, steps/s", "best peer", "steps/s", "ours / peer")
         rows, key = [], {"cpu": "cpu_rate", "wall": "rate"}[record["clock"]]

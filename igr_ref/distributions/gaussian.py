@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from ..backend import namespace
-from ..numerics import log_normal_pdf
+from ..numerics import log_normal_pdf, select
 
 
 def sample(mu, log_sigma, eps):
@@ -42,30 +42,34 @@ def log_prob_vjp(mu, log_sigma, y, bar):
 
 def kl(mu, log_sigma, mu_0, log_sigma_0):
     """KL(N(mu, sigma^2) || N(mu_0, sigma_0^2)), summed over the last axis."""
-    xp, _ = namespace(mu, mu_0)
-    log_ratio = log_sigma - log_sigma_0
-    offset = (mu - mu_0) * xp.exp(-log_sigma_0)
-    # (e^{2r} - 1)/2 - r is r^2 near r = 0, which the difference of its terms would lose
-    return xp.sum(0.5 * (_expm1_minus(2 * log_ratio) + offset * offset), axis=-1)
+    return kl_and_grads(mu, log_sigma, mu_0, log_sigma_0)[0]
 
 
 def kl_vjp(mu, log_sigma, mu_0, log_sigma_0, bar):
-    """(mu_bar, log_sigma_bar) of a cotangent (...) on kl: (mu - mu_0)/sigma_0^2 and (sigma/sigma_0)^2 - 1."""
+    """(mu_bar, log_sigma_bar) of a cotangent (...) on kl."""
+    _, by_mu, by_log_sigma = kl_and_grads(mu, log_sigma, mu_0, log_sigma_0)
+    return bar[..., None] * by_mu, bar[..., None] * by_log_sigma
+
+
+def kl_and_grads(mu, log_sigma, mu_0, log_sigma_0):
+    """(kl, its gradient by mu, by log_sigma): the gradients are (mu - mu_0)/sigma_0^2 and (sigma/sigma_0)^2 - 1."""
     xp, _ = namespace(mu, mu_0)
-    mu_bar = (mu - mu_0) * xp.exp(-2 * log_sigma_0)
-    return bar[..., None] * mu_bar, bar[..., None] * xp.expm1(2 * (log_sigma - log_sigma_0))
+    offset, twice = mu - mu_0, 2 * (log_sigma - log_sigma_0)
+    standard, by_log_sigma = offset * xp.exp(-log_sigma_0), xp.expm1(twice)
+    # (e^{2r} - 1)/2 - r is r^2 near r = 0, which the difference of its terms would lose
+    kl = xp.sum(0.5 * (_expm1_minus(twice, by_log_sigma) + standard * standard), axis=-1)
+    return kl, offset * xp.exp(-2 * log_sigma_0), by_log_sigma
 
 
-def _expm1_minus(x):
+def _expm1_minus(x, expm1_x):
     """e^x - 1 - x, by its series near 0, where the terms x^2/2 + x^3/6 + ... are all that is left.
 
     The first term left out is below eps x^2/2: (1/4)^5 2/7! for float32, (1/2)^14 2/16! for float64.
     """
     xp, _ = namespace(x)
     last, reach = (6, 0.25) if x.dtype == xp.float32 else (15, 0.5)
-    near = xp.abs(x) < reach
-    small = xp.where(near, x, 0)
+    small = xp.clip(x, -reach, reach)  # x itself where the series is used
     series = 1 / math.factorial(last)
     for n in range(last - 1, 1, -1):
         series = series * small + 1 / math.factorial(n)
-    return xp.where(near, small * small * series, xp.expm1(x) - x)
+    return select(xp.abs(x) < reach, small * small * series, expm1_x - x)

@@ -70,6 +70,12 @@ class IGR(Relaxation):
         mu_bar, log_sigma_bar = gaussian.kl_vjp(self.mu, self.log_sigma, p.mu, p.log_sigma, bar)
         return {"mu": mu_bar, "log_sigma": log_sigma_bar}
 
+    def kl_and_grads(self, p):
+        """(kl(p), its gradients by q's parameters), at once."""
+        self.require_same_transform(p)
+        kl, mu_bar, log_sigma_bar = gaussian.kl_and_grads(self.mu, self.log_sigma, p.mu, p.log_sigma)
+        return kl, {"mu": mu_bar, "log_sigma": log_sigma_bar}
+
     def same_transform(self, p):
         """Whether p's g is the same object as q's, or a chain of the same objects."""
         return _links(self.transform) == _links(p.transform)
@@ -96,8 +102,19 @@ class IGR(Relaxation):
             )
         return tuple(Chain(*head) if head else Identity() for head in heads)
 
-    def flow_log_prob(self, flow, y):
+    @staticmethod
+    def flow_run(flow, saved):
+        """flow.run(y) of the y that `run` drew, for q's of `own_flows`: from what was saved, nothing is run again."""
+        _, y, of_transform = saved
+        if isinstance(flow, Identity):
+            return flow.run(y)
+        links = of_transform[: len(flow.links)]
+        return links[-1][1], links
+
+    def flow_log_prob(self, flow, y, saved=None):
         """(log q(x), d log q/dx) at x = flow(y), for one of `own_flows`; q's parameters and the flow's are held fixed.
+
+        saved: what flow.run(y) left, if it is at hand.
 
         By y, log q(x) = log N(y) - log|det J_f(y)| has the gradient -(y - mu)/sigma^2 - d log|det J_f|/dy, and
         J_f^{-T} moves it to x.
@@ -106,9 +123,9 @@ class IGR(Relaxation):
         log_normal = gaussian.log_prob(self.mu, self.log_sigma, y)
         one = xp.ones_like(log_normal)
         _, _, y_bar = gaussian.log_prob_vjp(self.mu, self.log_sigma, y, one)
-        _, saved = flow.run(y)
+        saved = flow.run(y)[1] if saved is None else saved
         det_bar, _ = flow.pullback(saved, None, -one)
-        return log_normal - flow.log_det(y), flow.inverse_pullback(saved, y_bar + det_bar)
+        return log_normal - flow.saved_log_det(saved), flow.inverse_pullback(saved, y_bar + det_bar)
 
     def category(self, noise):
         """h(y) of eq. 20, or the transform's own limit at temperature 0, as category numbers."""

@@ -29,8 +29,8 @@ def reparameterization(q, noise, f, p=None):
         kl, kl_grads = _flow(q, p, saved)
         grads = add_grads(grads, kl_grads)
     elif isinstance(q, IGR):
-        kl = q.kl(p)
-        grads = add_grads(grads, q.kl_vjp(p, xp.ones_like(kl)))
+        kl, kl_grads = q.kl_and_grads(p)
+        grads = add_grads(grads, kl_grads)
     elif isinstance(q, GumbelSoftmax):
         y = saved[1]
         log_p = p.log_prob(y)
@@ -46,10 +46,10 @@ def _flow(q, p, saved):
     """KL and its gradients where q and p share g but not the flow before it."""
     flow, flow_0 = q.own_flows(p)
     y = saved[1]
-    x, kept = flow.run(y)
+    x, kept = q.flow_run(flow, saved)
     log_p, x_bar = p.flow_log_prob(flow_0, flow_0.inverse(x))
     xp, _ = namespace(log_p)
     y_bar, flow_bars = flow.pullback(kept, -x_bar, -xp.ones_like(log_p))
     grads = q.pullback_y(saved, y_bar)
-    kl = gaussian.log_prob(q.mu, q.log_sigma, y) - flow.log_det(y) - log_p
+    kl = gaussian.log_prob(q.mu, q.log_sigma, y) - flow.saved_log_det(kept) - log_p
     return kl, {**grads, "log_sigma": grads["log_sigma"] - 1, **flow_bars}

@@ -48,8 +48,8 @@ def _igr(q, p, saved):
 def _flow(q, p, saved, stop_flow):
     flow, flow_0 = q.own_flows(p)
     y = saved[1]
-    x, kept = flow.run(y)
-    log_q, from_q = q.flow_log_prob(flow, y)
+    x, kept = q.flow_run(flow, saved)
+    log_q, from_q = q.flow_log_prob(flow, y, kept)
     log_p, from_p = p.flow_log_prob(flow_0, flow_0.inverse(x))
     if stop_flow:
         y_bar, flow_bars = flow.pullback(kept, from_q - from_p)

@@ -74,6 +74,7 @@ class IGRFamily(Family):
         self.prior_mu, self.prior_log_sigma = prior_mu, prior_log_sigma
         self.noise_size = n_variables * (n_categories - 1)
         self.outputs = 2 * self.noise_size
+        self._priors = {}  # by namespace and dtype
 
     def _parameters(self, o):
         shape = (*o.shape[:-1], self.n, self.k - 1)
@@ -85,12 +86,15 @@ class IGRFamily(Family):
 
     def prior(self, q):
         xp, _ = namespace(q.mu)
-        shape = (self.n, self.k - 1)
-        mu, log_sigma = (
-            xp.broadcast_to(xp.asarray(value, dtype=q.mu.dtype), shape)
-            for value in (self.prior_mu, self.prior_log_sigma)
-        )
-        return IGR(mu, log_sigma, self.transform, validate=False)
+        key = (xp.__name__, q.mu.dtype)
+        if key not in self._priors:
+            shape = (self.n, self.k - 1)
+            mu, log_sigma = (
+                xp.broadcast_to(xp.asarray(value, dtype=q.mu.dtype), shape)
+                for value in (self.prior_mu, self.prior_log_sigma)
+            )
+            self._priors[key] = IGR(mu, log_sigma, self.transform, validate=False)
+        return self._priors[key]
 
     def output_bar(self, grads, o):
         xp, _ = namespace(grads["mu"])

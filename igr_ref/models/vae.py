@@ -202,5 +202,10 @@ class VAE:
 def batch_last(noise):
     """The same draws ([R,] S, B, N, .), laid in memory as ([R,] N, ., S, B)."""
     xp, _ = namespace(noise)
-    moved = xp.ascontiguousarray(xp.moveaxis(noise, (-2, -1), (-4, -3)))
-    return xp.moveaxis(moved, (-4, -3), (-2, -1))
+    return _pairs_exchanged(xp.ascontiguousarray(_pairs_exchanged(noise)))
+
+
+def _pairs_exchanged(x):
+    """([R,] S, B, N, .) seen as ([R,] N, ., S, B), and the other way round."""
+    lead = x.ndim - 4
+    return x.transpose(*range(lead), lead + 2, lead + 3, lead, lead + 1)

@@ -13,6 +13,7 @@ paper's S^{K-1}, with respect to Lebesgue measure there.
     b                 = g.discretize(y)       one-hot (..., K), the limit of g(y) as the temperature tends to 0;
                         g.category(y)         the same as category numbers
     z_bar             = g.inverse_pullback(saved, y_bar)      J^{-T} y_bar: a cotangent on y, moved to z. Flows only.
+    log|det J|        = g.saved_log_det(saved)                log_det at the y of an earlier run. Flows only.
 
 A transform of the simplex into itself (`takes_simplex`) is given all K coordinates and its pullback returns K of them;
 its Jacobian is still that of the first K-1 coordinates by the first K-1, the K-th input being what these leave of 1.
@@ -64,6 +65,10 @@ class Transform:
     def inverse_pullback(self, saved, y_bar):
         """J^{-T} y_bar: the pullback of y_bar through the inverse, at z = g(y)."""
         raise NotImplementedError(f"{type(self).__name__} does not define inverse_pullback")
+
+    def saved_log_det(self, saved):
+        """log_det at the y of the `run` that saved this."""
+        raise NotImplementedError(f"{type(self).__name__} does not define saved_log_det")
 
     def category(self, y):
         """The vertex that g(y) tends to as the temperature tends to 0, as category numbers 0..K-1 (...)."""

@@ -34,11 +34,12 @@ class Chain(Transform):
         self.takes_simplex = links[0].takes_simplex
 
     def run(self, y):
+        """saved: for every link, what it saved and what it handed on."""
         saved = []
         for position, link in enumerate(self.links):
             z, kept = link.run(y)
-            saved.append(kept)
             y = self._handed_on(position, z)
+            saved.append((kept, y))
         return z, saved
 
     def _cut(self, position):
@@ -56,13 +57,13 @@ class Chain(Transform):
                 # the K-th coordinate was not handed on: its cotangent is 0
                 xp, _ = namespace(z_bar)
                 z_bar = xp.concatenate([z_bar, xp.zeros_like(z_bar[..., :1])], axis=-1)
-            z_bar, param_bars = self.links[position].pullback(saved[position], z_bar, log_det_bar)
+            z_bar, param_bars = self.links[position].pullback(saved[position][0], z_bar, log_det_bar)
             bars.update({f"{position}.{name}": bar for name, bar in param_bars.items()})
         return z_bar, bars
 
     def inverse_pullback(self, saved, y_bar):
         """J^{-T} = J_g^{-T} J_f^{-T}: the links in the order in which they act."""
-        for link, kept in zip(self.links, saved, strict=True):
+        for link, (kept, _) in zip(self.links, saved, strict=True):
             y_bar = link.inverse_pullback(kept, y_bar)
         return y_bar
 
@@ -89,6 +90,9 @@ class Chain(Transform):
 
     def log_det(self, y):
         return sum(link.log_det(at) for link, at in zip(self.links, self._inputs(y), strict=True))
+
+    def saved_log_det(self, saved):
+        return sum(link.saved_log_det(kept) for link, (kept, _) in zip(self.links, saved, strict=True))
 
     def inverse(self, z):
         for position in range(len(self.links) - 1, -1, -1):
@@ -133,6 +137,9 @@ class Identity(Transform):
     def log_det(self, y):
         xp, _ = namespace(y)
         return xp.zeros_like(y[..., 0])
+
+    def saved_log_det(self, saved):
+        return self.log_det(saved)
 
     def inverse(self, z):
         return z

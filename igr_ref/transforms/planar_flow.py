@@ -34,78 +34,75 @@ class PlanarFlow(Transform):
         self.psi = self.softplus_c - 1
         # psi - c = softplus(c) - c - 1 = softplus(-c) - 1: no cancellation for large c
         self.kappa = softplus(-self.c) - 1
-        self.u_tilde = self._across(u) + (self.psi / self.norm2)[..., None] * w
+        self.u_tilde = self._split(u)[2] + (self.psi / self.norm2)[..., None] * w
 
-    def _across(self, x):
-        """x - (w.x) w/||w||^2, x less its part along w; with one coordinate nothing is left, exactly."""
+    def _split(self, x):
+        """a = (w.x)/||w||^2, the part a w of x along w, and the rest of x; with one coordinate that is 0, exactly."""
         xp, _ = namespace(x, self.w)
-        along = (_dot(self.w, x) / self.norm2)[..., None] * self.w
-        return x - along if self.w.shape[-1] > 1 else xp.zeros_like(along)
+        a = _dot(self.w, x) / self.norm2
+        along = a[..., None] * self.w
+        return a, along, x - along if self.w.shape[-1] > 1 else xp.zeros_like(along)
 
     def run(self, y):
+        """saved: y, h, and at s the slope h' = sech^2(s) = 4 sigmoid(2s) sigmoid(-2s), which keeps its digits where
+        1 - h^2 has none, and D."""
         xp, _ = namespace(y, self.w, self.u, self.b)
         s = _dot(self.w, y) + self.b
-        h = xp.tanh(s)
-        return y + self.u_tilde * h[..., None], (y, s, h)
-
-    def _slope(self, s, h):
-        """h' = sech^2(s) = 4 sigmoid(2s) sigmoid(-2s), which keeps its digits where 1 - h^2 has none, and D."""
-        slope = 4 * sigmoid_grad(2 * s)
-        return slope, h * h + slope * self.softplus_c
+        h, slope = xp.tanh(s), 4 * sigmoid_grad(2 * s)
+        return y + self.u_tilde * h[..., None], (y, h, slope, h * h + slope * self.softplus_c)
 
     def pullback(self, saved, z_bar=None, log_det_bar=None):
-        y, s, h = saved
-        xp, _ = namespace(y, s)
+        y, h, slope, det = saved
+        xp, _ = namespace(y, h, det)
         w, u = self.w, self.u
-        slope, det = self._slope(s, h)
-        w_bar = u_bar = xp.zeros_like(y)
-        s_bar = psi_bar = along = xp.zeros_like(s)
-        if z_bar is not None:
+        s_bar = psi_bar = a = xp.zeros_like(h)
+        if z_bar is None:
+            w_bar = u_bar = xp.zeros_like(y)
+        else:
             s_bar = slope * _dot(self.u_tilde, z_bar)
             # (1) u~ = u + kappa w/||w||^2, kappa = psi - c. By w with c held: kappa/||w||^2 times the reflection of
             #     u~_bar across the plane normal to w. By c: dkappa/dc = sigmoid(c) - 1 = -sigmoid(-c).
             u_tilde_bar = h[..., None] * z_bar
-            along = _dot(w, u_tilde_bar) / self.norm2
-            w_bar = (self.kappa / self.norm2)[..., None] * (u_tilde_bar - 2 * along[..., None] * w)
-            # (2) By u, directly and through c: u~_bar - sigmoid(-c) along w, of which the part along w is
-            #     along (1 - sigmoid(-c)) = along sigmoid(c).
-            u_bar = self._across(u_tilde_bar)
+            a, along, u_bar = self._split(u_tilde_bar)
+            w_bar = (self.kappa / self.norm2)[..., None] * (u_tilde_bar - 2 * along)
+            # (2) By u, directly and through c: u~_bar - sigmoid(-c) a w, of which the part along w is
+            #     a (1 - sigmoid(-c)) = a sigmoid(c); the rest is u_bar.
         if log_det_bar is not None:
             ratio = log_det_bar * slope / det
             s_bar = s_bar - 2 * h * self.psi * ratio
             psi_bar = ratio
-        # (3) By w through c: -sigmoid(-c) along of (1), and dpsi/dc = sigmoid(c) of the log-determinant.
+        # (3) By w through c: -sigmoid(-c) a of (1), and dpsi/dc = sigmoid(c) of the log-determinant.
         rising, falling = sigmoid(self.c), sigmoid(-self.c)
-        u_bar = u_bar + (rising * (along + psi_bar))[..., None] * w
-        w_bar = w_bar + (rising * psi_bar - falling * along)[..., None] * u + s_bar[..., None] * y
+        u_bar = u_bar + (rising * (a + psi_bar))[..., None] * w
+        w_bar = w_bar + (rising * psi_bar - falling * a)[..., None] * u + s_bar[..., None] * y
         y_bar = s_bar[..., None] * w
         return (y_bar if z_bar is None else z_bar + y_bar), {"w": w_bar, "u": u_bar, "b": s_bar}
 
     def inverse_pullback(self, saved, y_bar):
         """J^{-T} y_bar = y_bar - h' (u~.y_bar)/D w."""
-        _, s, h = saved
-        slope, det = self._slope(s, h)
+        _, _, slope, det = saved
         return y_bar - (slope / det * _dot(self.u_tilde, y_bar))[..., None] * self.w
 
     def jacobian(self, y):
         xp, _ = namespace(y, self.w, self.u, self.b)
-        _, (_, s, h) = self.run(y)
-        return xp.eye(y.shape[-1], dtype=y.dtype) + self._outer(self._slope(s, h)[0])
+        _, (_, _, slope, _) = self.run(y)
+        return xp.eye(y.shape[-1], dtype=y.dtype) + self._outer(slope)
 
     def inverse_jacobian(self, y):
         """dy/dz at z = f(y): (..., K-1, K-1)."""
         xp, _ = namespace(y, self.w, self.u, self.b)
-        _, (_, s, h) = self.run(y)
-        slope, det = self._slope(s, h)
+        _, (_, _, slope, det) = self.run(y)
         return xp.eye(y.shape[-1], dtype=y.dtype) - self._outer(slope / det)
 
     def _outer(self, factor):
         return factor[..., None, None] * self.u_tilde[..., :, None] * self.w[..., None, :]
 
     def log_det(self, y):
-        xp, _ = namespace(y, self.w, self.u, self.b)
-        _, (_, s, h) = self.run(y)
-        slope, det = self._slope(s, h)
+        return self.saved_log_det(self.run(y)[1])
+
+    def saved_log_det(self, saved):
+        xp, _ = namespace(*saved, self.psi)
+        _, _, slope, det = saved
         excess = slope * self.psi
         near = excess > -0.5
         return xp.where(near, xp.log1p(xp.where(near, excess, 0)), xp.log(xp.where(near, 1, det)))
