@@ -1,0 +1,99 @@
+"""float32 in, float32 out, and float64 in between.
+
+The logits y/tau magnify the rounding of y = mu + sigma eps: in float32, y = 2 at tau = 1e-3 is a logit of 2,000 with an
+error of up to 1.2e-4, which is a relative error of z and of every gradient. Classes marked `in_double` therefore
+compute in float64 what they are given in float32, and round the results. An object made with precise=False, as the
+training loop's are, stays in single precision: faster, and less accurate at low temperature.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+
+
+class InDouble:
+    """What `in_double` asks of an object; here for those whose parameters, if any, are kept in float64."""
+
+    precise = True
+    params: dict = {}
+
+    def is_single(self, args):
+        """Whether results are to be rounded to float32: where nothing given is of another floating-point type."""
+        return _all_single((self.params, args))
+
+    def wide(self):
+        """The object with its parameters in float64."""
+        return self
+
+
+def in_double(cls):
+    """Class decorator: every public method computes in float64 when its arguments and the object are float32.
+
+    What `run` keeps for the pullback (`saved`) stays in float64.
+    """
+    for name, function in list(vars(cls).items()):
+        if inspect.isfunction(function) and not name.startswith("_"):
+            setattr(cls, name, _in_double(function))
+    return cls
+
+
+def _in_double(method):
+    names = list(inspect.signature(method).parameters)
+    saved = names.index("saved") - 1 if "saved" in names else None  # its place after self
+
+    @functools.wraps(method)
+    def call(self, *args, **kwargs):
+        given = [arg for i, arg in enumerate(args) if i != saved] + list(kwargs.values())
+        if not (self.precise and self.is_single(given)):
+            return method(self, *args, **kwargs)
+        args = [arg if i == saved else widened(arg) for i, arg in enumerate(args)]
+        result = method(self.wide(), *args, **widened(kwargs))
+        if method.__name__ == "run":
+            return narrowed(result[0]), *result[1:]
+        return narrowed(result)
+
+    return call
+
+
+def widened(x):
+    """x, or the tuple, list, dict or record x, with float64 arrays in place of float32 ones."""
+    return _converted(x, "float32", "float64")
+
+
+def narrowed(x):
+    """The same with float32 in place of float64."""
+    return _converted(x, "float64", "float32")
+
+
+def _converted(x, old, new):
+    if isinstance(x, dict):
+        return {name: _converted(item, old, new) for name, item in x.items()}
+    if isinstance(x, (tuple, list)):
+        return type(x)(_converted(item, old, new) for item in x)
+    if dataclasses.is_dataclass(x):
+        fields = {field.name: getattr(x, field.name) for field in dataclasses.fields(x)}
+        return dataclasses.replace(x, **_converted(fields, old, new))
+    return x.astype(new) if _kind(x) == old else x
+
+
+def _kind(x):
+    """The name of an array's floating-point type, None for anything else."""
+    dtype = getattr(x, "dtype", None)
+    return str(dtype) if getattr(dtype, "kind", "") in ("f", "c") else None
+
+
+def _all_single(x):
+    """Whether there are floating-point arrays in x, all of them float32."""
+    return set(_kinds(x)) == {"float32"}
+
+
+def _kinds(x):
+    if isinstance(x, dict):
+        x = list(x.values())
+    if isinstance(x, (tuple, list)):
+        for item in x:
+            yield from _kinds(item)
+    elif _kind(x):
+        yield _kind(x)
