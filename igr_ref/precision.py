@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+from typing import Any
 
 
 class InDouble:
@@ -21,18 +22,26 @@ class InDouble:
 
     def is_single(self, args):
         """Whether results are to be rounded to float32: where nothing given is of another floating-point type."""
-        return _all_single((self.params, args))
+        return set(_kinds((self.params, args))) == {"float32"}
 
     def wide(self):
         """The object with its parameters in float64."""
         return self
 
+    def handed_out(self, saved):
+        """What `run` hands out for the pullback."""
+        return Kept(saved)
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """What the run of a float32 point keeps for the pullback, in float64."""
+
+    saved: Any
+
 
 def in_double(cls):
-    """Class decorator: every public method computes in float64 when its arguments and the object are float32.
-
-    What `run` keeps for the pullback (`saved`) stays in float64.
-    """
+    """Class decorator: every public method computes in float64 when its arguments and the object are float32."""
     for name, function in list(vars(cls).items()):
         if inspect.isfunction(function) and not name.startswith("_"):
             setattr(cls, name, _in_double(function))
@@ -40,18 +49,13 @@ def in_double(cls):
 
 
 def _in_double(method):
-    names = list(inspect.signature(method).parameters)
-    saved = names.index("saved") - 1 if "saved" in names else None  # its place after self
-
     @functools.wraps(method)
     def call(self, *args, **kwargs):
-        given = [arg for i, arg in enumerate(args) if i != saved] + list(kwargs.values())
-        if not (self.precise and self.is_single(given)):
-            return method(self, *args, **kwargs)
-        args = [arg if i == saved else widened(arg) for i, arg in enumerate(args)]
-        result = method(self.wide(), *args, **widened(kwargs))
+        if not (self.precise and self.is_single((args, kwargs))):
+            return method(self, *(arg.saved if isinstance(arg, Kept) else arg for arg in args), **kwargs)
+        result = method(self.wide(), *widened(args), **widened(kwargs))
         if method.__name__ == "run":
-            return narrowed(result[0]), *result[1:]
+            return narrowed(result[0]), self.handed_out(result[1])
         return narrowed(result)
 
     return call
@@ -72,6 +76,10 @@ def _converted(x, old, new):
         return {name: _converted(item, old, new) for name, item in x.items()}
     if isinstance(x, (tuple, list)):
         return type(x)(_converted(item, old, new) for item in x)
+    if isinstance(x, Kept):
+        return x.saved
+    if isinstance(x, InDouble):
+        return x.wide() if new == "float64" else x
     if dataclasses.is_dataclass(x):
         fields = {field.name: getattr(x, field.name) for field in dataclasses.fields(x)}
         return dataclasses.replace(x, **_converted(fields, old, new))
@@ -84,16 +92,14 @@ def _kind(x):
     return str(dtype) if getattr(dtype, "kind", "") in ("f", "c") else None
 
 
-def _all_single(x):
-    """Whether there are floating-point arrays in x, all of them float32."""
-    return set(_kinds(x)) == {"float32"}
-
-
 def _kinds(x):
+    """Those of all arrays in a tree."""
     if isinstance(x, dict):
         x = list(x.values())
     if isinstance(x, (tuple, list)):
         for item in x:
             yield from _kinds(item)
+    elif isinstance(x, Kept):
+        yield "float32"
     elif _kind(x):
         yield _kind(x)

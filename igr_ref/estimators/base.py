@@ -49,8 +49,7 @@ def estimated_in_double(estimator):
     def call(q, noise, f, p=None, *args, **kwargs):
         if not (isinstance(q, InDouble) and q.precise and q.is_single(())):
             return estimator(q, noise, f, p, *args, **kwargs)
-        p = p.wide() if isinstance(p, InDouble) else p
-        found = estimator(q.wide(), widened(noise), given_single(f), p, *args, **widened(kwargs))
+        found = estimator(*widened((q, noise)), given_single(f), widened(p), *args, **widened(kwargs))
         return replace(found, **narrowed({"value": found.value, "kl": found.kl, "grads": found.grads}))
 
     return call
