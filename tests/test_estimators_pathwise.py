@@ -21,7 +21,7 @@ LONG = numpy.longdouble
 MODELS = ("gumbel_softmax", "igr_i", "igr_sb")
 ESTIMATORS = {"reparameterization": reparameterization, "sticking_the_landing": sticking_the_landing}
 EQUATIONS = {"reparameterization": "eqs. 2-3", "sticking_the_landing": "sticking the landing"}
-CONFIGS = 260  # for each of the three models and two estimators
+CONFIGS = 340  # for each of the three models and two estimators
 VARIABLES = 2
 
 
