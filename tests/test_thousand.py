@@ -12,15 +12,17 @@ import numpy
 import pytest
 import scipy.special
 
-from igr_ref import IGR, GumbelSoftmax, SoftmaxPlusPlus, StickBreaking, numerics
+from igr_ref import IGR, GumbelSoftmax, SoftmaxPlusPlus, StickBreaking, igr_i, numerics
 from igr_ref.distributions import InfiniteIGR, igr_planar
 from igr_ref.distributions.kumaraswamy import Kumaraswamy
+from igr_ref.estimators._pairs import PairedNoise, paired
 from igr_ref.estimators.control_variates import bernoulli_decoder_hvp
 from igr_ref.estimators.relax import bounded_parameters
 from igr_ref.estimators.score_function import kl_uniform, log_probs, log_probs_pullback, score_function
 from igr_ref.models import mixture_sticks, mlp
 from igr_ref.transforms import Chain, PlanarFlow, Softmax, VertexInterpolation
 
+from . import oracles
 from . import oracles_transforms as more
 from .gradcheck import autograd_vjp, check, check_rows
 
@@ -363,6 +365,29 @@ def test_log_determinants():
                        oracle="longdouble", scale=float(k))  # fmt: skip
 
 
+def test_log_determinant_of_planar_flows():
+    for rng, k, n, _ in blocks(9, BLOCKS[:4]):
+        point = planar_arguments(rng, n, k)
+        got, want = PlanarFlow(*point[1:]).log_det(point[0]), more.planar(*point)[1]
+        check_rows(got, want, equation="planar flow", function="transforms.PlanarFlow.log_det", oracle="longdouble",
+                   scale=1e-3)  # fmt: skip
+
+
+def test_eq_18_with_the_remainder():
+    """Every entry of the sticks' Jacobian formed, K up to 100."""
+    for rng, k, n, tau in blocks(10, ((2, 350), (3, 350), (10, 250), (100, 50))):
+        y = rng.standard_normal((n, k - 1)) * numpy.exp(rng.uniform(-3, 1, (n, 1)))
+        g, z_bar, det_bar = Chain(StickBreaking(), Softmax(tau)), rng.standard_normal((n, k)), rng.standard_normal(n)
+        w = oracles.sticks(y)
+        inner = numpy.stack([more.softmax_bar(w[i], tau[i, 0], z_bar[i], det_bar[i]) for i in range(n)])
+        want = oracles.sticks_bar(y, inner, det_bar)
+        got, _ = g.pullback(g.run(y)[1], z_bar, det_bar)
+        # in the sum over k > i what is left of large terms may be small
+        size = 1e-3 * numpy.linalg.norm(numpy.float64(inner * w), axis=-1)
+        check_rows(got, want, equation="eq. 18 (remainder)", function="transforms.Chain.pullback", oracle="longdouble",
+                   scale=size)  # fmt: skip
+
+
 def log_sums(logits):
     """sum_k log g_k."""
     top = logits.max(axis=-1, keepdims=True)
@@ -370,6 +395,31 @@ def log_sums(logits):
 
 
 # ---- estimators ------------------------------------------------------------------------------------------------------
+
+
+def test_pairs_of_rebar():
+    """The first sample of each pair, y = log theta + G and y = mu + sigma eps: its pullback and its pushforward."""
+    rng, n = numpy.random.default_rng((93, 3)), 1000
+    uniforms = 0.02 + 0.96 * rng.random((n, 2, 4))
+    log_alpha, gumbel = rng.standard_normal((n, 2, 4)), rng.gumbel(size=(n, 2, 4))
+    mu, log_sigma, eps = 0.5 * rng.standard_normal((3, n, 2, 3))
+
+    def log_theta(a):
+        return a - anp.log(anp.sum(anp.exp(a), axis=-1, keepdims=True))
+
+    laws = {
+        "GumbelPair": (GumbelSoftmax(log_alpha, 1.0), gumbel, lambda a: log_theta(a) + gumbel),
+        "GaussianPair": (igr_i(mu, log_sigma, 1.0), eps, lambda m, s: m + anp.exp(s) * eps),
+    }
+    for name, (q, path, y) in laws.items():
+        pair = paired(q, PairedNoise(path, uniforms[..., : path.shape[-1]]))
+        y_bar, args = rng.standard_normal(path.shape), list(q.params.values())
+        label = {"equation": "REBAR and RELAX", "function": f"estimators._pairs.{name}"}
+        check_tape(pair.pullback(y_bar).values(), lambda *a, y=y, bar=y_bar: anp.sum(bar * y(*a)), args, **label)
+        directions = {key: rng.standard_normal(x.shape) for key, x in q.params.items()}
+        moved = [x + 1e-200j * d for x, d in zip(args, directions.values(), strict=True)]
+        forward, _ = pair.pushforward(directions)
+        check_rows(forward, y(*moved).imag / 1e-200, oracle="complex step", **label)
 
 
 def test_box_of_eq_37():
