@@ -48,14 +48,14 @@ def start(config):
 
 
 def relaxation(config, **params):
-    """The model of the config at given parameters."""
+    """The model of the config at given parameters, in the config's own precision."""
     tau = config.temperature
     if config.model == "gs":
-        return GumbelSoftmax(params["log_alpha"], tau, validate=False)
+        return GumbelSoftmax(params["log_alpha"], tau, validate=False, precise=False)
     mu, log_sigma = params["mu"], params["log_sigma"]
     if config.model == "igr_sb_infinite":
-        return InfiniteIGR(mu, log_sigma, tau, config.rho, config.percentile, validate=False)
-    return {"igr_i": igr_i, "igr_sb": igr_sb}[config.model](mu, log_sigma, tau, validate=False)
+        return InfiniteIGR(mu, log_sigma, tau, config.rho, config.percentile, validate=False, precise=False)
+    return {"igr_i": igr_i, "igr_sb": igr_sb}[config.model](mu, log_sigma, tau, validate=False, precise=False)
 
 
 def recovered(config, params, stream, xp):

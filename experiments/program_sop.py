@@ -25,11 +25,11 @@ BLOCK = 200  # images scored between two signs of progress
 
 
 def unit(config):
-    """The binary unit of the config."""
+    """The binary unit of the config, in the config's own precision."""
     if config.model in AS_PUBLISHED:
-        return UNITS[config.model]()
+        return UNITS[config.model](precise=False)
     more = {"delta": config.delta} if config.model == "igr_i" else {}
-    return UNITS[config.model](config.temperature, **more)
+    return UNITS[config.model](config.temperature, **more, precise=False)
 
 
 class SOPProgram:

@@ -94,6 +94,21 @@ def check(got, want, tolerance=None, *, equation, function, oracle, scale=0.0, d
     assert error <= tolerance, f"{function} against {oracle}: error {error:.2e} > {tolerance:.0e} ({equation})"
 
 
+def check_rows(got, want, tolerance=None, *, equation, function, oracle, scale=0.0):
+    """`check` of n configurations at once, one to an entry of the first axis; `scale` is a number or one for each."""
+    assert type(got) is numpy.ndarray and got.shape == numpy.shape(want), (
+        f"{function}: {got.shape}, {numpy.shape(want)}"
+    )
+    assert got.dtype == numpy.float64 and numpy.all(numpy.isfinite(got)), f"{function}: {got.dtype}, or not finite"
+    n = len(got)
+    got, want = (numpy.asarray(x, numpy.longdouble).reshape(n, -1) for x in (got, want))
+    size = numpy.maximum(numpy.sqrt(numpy.sum(want * want, axis=1)), numpy.maximum(scale, 1e-290))
+    error = float(numpy.max(numpy.sqrt(numpy.sum((got - want) ** 2, axis=1)) / size))
+    ledger.record(equation, function, oracle, error, configurations=n)
+    tolerance = FLOAT64_TOLERANCE if tolerance is None else tolerance
+    assert error <= tolerance, f"{function} against {oracle}: error {error:.2e} > {tolerance:.0e} ({equation})"
+
+
 def configurations(n, seed=0, categories=(2, 3, 10, 100, 1000), temperatures=(1e-3, 1e2)):
     """n seeded draws of (rng, lead, K, temperature): leading axes (), (B,) or (S, B), temperature log-uniform."""
     for i in range(n):

@@ -21,7 +21,7 @@ LONG = numpy.longdouble
 MODELS = ("gumbel_softmax", "igr_i", "igr_sb")
 ESTIMATORS = {"reparameterization": reparameterization, "sticking_the_landing": sticking_the_landing}
 EQUATIONS = {"reparameterization": "eqs. 2-3", "sticking_the_landing": "sticking the landing"}
-CONFIGS = 260  # for each of the three models and two estimators
+CONFIGS = 340  # for each of the three models and two estimators
 VARIABLES = 2
 
 
@@ -262,8 +262,8 @@ def test_gradients_of_every_draw(model, estimator):
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("model", MODELS)
 def test_float32(model, estimator):
-    """float32 in, float32 out; tolerance 1e-4 times the condition of the sample, eps |logits|."""
-    for rng, lead, k, temperature in gradcheck.configurations(60, seed=72, categories=(2, 3, 10, 100)):
+    """float32 in, float32 out, at every temperature."""
+    for rng, lead, k, temperature in gradcheck.configurations(340, seed=72, categories=(2, 3, 10, 100)):
         case = Case(model, rng, lead, k, temperature, numpy.float32)
         q, p = case.distributions()
         estimate = ESTIMATORS[estimator](q, case.draws, case.f, p)
@@ -273,7 +273,6 @@ def test_float32(model, estimator):
             gradcheck.check(
                 got,
                 want[name],
-                max(1e-4, 1e-6 * case.size()),
                 equation=EQUATIONS[estimator],
                 function=dotted(estimator),
                 oracle=f"longdouble ({model})",

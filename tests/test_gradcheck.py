@@ -14,6 +14,7 @@ from .gradcheck import (
     autograd_vjp,
     central_difference,
     check,
+    check_rows,
     complex_step,
     configurations,
     norm_relative,
@@ -75,6 +76,26 @@ def test_the_dtype_must_be_the_one_expected():
     for got, expected in (("float32", "float64"), ("float64", "float32")):
         with pytest.raises(AssertionError, match="dtype"):
             check(_right(got), _right(got), dtype=expected, **LABELS)
+
+
+def test_rows_are_compared_one_by_one():
+    """A fault in one configuration among many counts as much as it would alone."""
+    right = numpy.random.default_rng(1).standard_normal((1000, 4)) * numpy.exp(numpy.arange(1000.0) / 50)[:, None]
+    check_rows(right, right.astype(numpy.longdouble), **LABELS)
+    assert ledger.ENTRIES["planted", "planted", "planted"].configurations == 1000
+    for fault in (
+        _swap(right, 1.001 * right[0, 2], (0, 2)),
+        -right,
+        right[:, :3],
+        right.astype("f4"),
+        right * numpy.nan,
+    ):
+        with pytest.raises(AssertionError, match="planted"):
+            check_rows(fault, right, **LABELS)
+    beside = numpy.where(numpy.arange(1000) == 0, 1e8, 0)  # a scale for the first configuration only
+    check_rows(_swap(right, right[0, 2] * 1.001, (0, 2)), right, scale=beside, **LABELS)
+    with pytest.raises(AssertionError, match="planted"):
+        check_rows(_swap(right, right[1, 2] * 1.001, (1, 2)), right, scale=beside, **LABELS)
 
 
 def test_zero_where_something_was_expected_and_the_reverse():

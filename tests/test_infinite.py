@@ -129,12 +129,10 @@ def test_first_stick_above_rho_and_rho_never_reached():
 @pytest.mark.parametrize("dtype", [numpy.float64, numpy.float32])
 def test_sample_and_pullback(dtype):
     """z and the gradients by mu and log_sigma, per-sample cut and percentile, against slicing and against autograd."""
-    n = 1000 if dtype is numpy.float64 else 200
+    double = dtype is numpy.float64
     for i, (rng, lead, k, temperature) in enumerate(
-        gradcheck.configurations(n, seed=34, categories=(1, 2, 3, 10, 100, 1000) if n > 500 else (1, 2, 3, 10, 50))
+        gradcheck.configurations(1000, seed=34, categories=(1, 2, 3, 10, 100, 1000) if double else (1, 2, 3, 10, 50))
     ):
-        if dtype is numpy.float32:
-            temperature = max(temperature, 0.02)
         mu = rng.normal(rng.uniform(-4, 1), 1, (*lead, k)).astype(dtype)
         log_sigma = rng.normal(-0.5, 0.5, (*lead, k)).astype(dtype)
         eps = rng.standard_normal((*lead, k)).astype(dtype)
@@ -143,7 +141,7 @@ def test_sample_and_pullback(dtype):
         z, saved = q.run(eps)
         z_bar = rng.standard_normal(z.shape).astype(dtype)
         bars = q.pullback(saved, z_bar)
-        y = gaussian.sample(mu, log_sigma, eps)
+        y = gaussian.sample(*(x.astype(float) for x in (mu, log_sigma, eps)))
         kept = numpy.broadcast_to(q.kept(eps), lead)
         flat_y, flat_z = y.reshape(-1, k), z.reshape(-1, k + 1)
         y_bar = numpy.zeros((flat_y.shape[0], k), oracles.LONG)
@@ -154,23 +152,19 @@ def test_sample_and_pullback(dtype):
             assert numpy.all(flat_z[row, own + 1 :] == 0)
             assert numpy.all(bars["mu"].reshape(-1, k)[row, own:] == 0)
             assert numpy.all(bars["log_sigma"].reshape(-1, k)[row, own:] == 0)
-        # w of size up to 1 is right to an ulp of 1, and is divided by the temperature: the conditioning of the inputs
-        condition = max(1.0, 0.05 / temperature)
-        tolerance = (1e-10 if dtype is numpy.float64 else 1e-4) * (condition if dtype is numpy.float32 else 1)
         common = {"equation": "eq. 19", "dtype": dtype}
         gradcheck.check(
-            z, want_z.reshape(z.shape), tolerance, function=f"{NAME}.InfiniteIGR.run", oracle="slicing, longdouble",
+            z, want_z.reshape(z.shape), function=f"{NAME}.InfiniteIGR.run", oracle="slicing, longdouble",
             **common,
         )  # fmt: skip
-        want = {"mu": y_bar, "log_sigma": y_bar * numpy.exp(log_sigma.reshape(-1, k)) * eps.reshape(-1, k)}
-        # near a vertex the gradient is tiny beside its terms a_k w_k, whose w_k carry rounding in z
-        size = float(numpy.linalg.norm(z_bar)) * 1e-3 / temperature
+        sigma = numpy.exp(oracles.LONG(log_sigma.reshape(-1, k)))
+        want = {"mu": y_bar, "log_sigma": y_bar * sigma * eps.reshape(-1, k)}
         for name in bars:
             gradcheck.check(
-                bars[name], want[name].reshape(mu.shape), tolerance, function=f"{NAME}.InfiniteIGR.pullback",
-                oracle="slicing, longdouble", scale=size if dtype is numpy.float32 else 0.0, **common,
+                bars[name], want[name].reshape(mu.shape), function=f"{NAME}.InfiniteIGR.pullback",
+                oracle="slicing, longdouble", scale=0.0 if double else 1e-30, **common,
             )  # fmt: skip
-        if dtype is numpy.float64 and k <= 100:
+        if double and k <= 100:
 
             def traced(m, s, q=q, eps=eps, z_bar=z_bar, temperature=temperature, delta=delta):
                 law = InfiniteIGR(m, s, temperature, q.rho, q.percentile, delta=delta, validate=False)

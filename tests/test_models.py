@@ -21,7 +21,7 @@ ESTIMATORS = {"plain": igr_ref.reparameterization, "sl": igr_ref.sticking_the_la
 
 
 def test_dense_pullback():
-    for i in range(200):
+    for i in range(1000):
         rng = numpy.random.default_rng((1, i))
         b, n_in, n_out = rng.integers(1, 9, 3)
         lead = [(), (2,), (3,)][i % 3]  # with and without a replica axis
@@ -78,7 +78,7 @@ def test_pixel_likelihoods(kind):
     likelihood = {"bernoulli": losses.Bernoulli, "gaussian": losses.Gaussian}[kind]()
     book = {"bernoulli": oracle.log_p_bernoulli, "gaussian": oracle.log_p_gaussian}[kind]
     equation = f"{kind} pixels"
-    for i in range(200):
+    for i in range(1000):
         rng = numpy.random.default_rng((3, i))
         lead, n = [(), (3,), (2, 3)][i % 3], int(rng.integers(1, 30))
         outputs = [0.1, 1, 10, 60][i % 4] * rng.standard_normal((*lead, n * likelihood.outputs_per_pixel))
@@ -88,14 +88,15 @@ def test_pixel_likelihoods(kind):
         want = autograd_vjp(lambda o, x=x: anp.sum(likelihood.log_prob(x, o)), outputs)[0]
         check(grad, want, oracle="autograd", scale=1e-4 * n, **options)  # tanh saturates: 1 - |t| rounds on the tape
         check(
-            grad, autograd_vjp(lambda o, x=x: anp.sum(book(x, o)), outputs)[0], oracle="textbook", scale=1e-5, **options
+            grad, autograd_vjp(lambda o, x=x: anp.sum(book(x, o)), outputs)[0], oracle="textbook", scale=1e-4, **options
         )
+        options["scale"] = 1e-2  # values are right absolutely: one of their terms is log 2
         check(numpy.asarray(value), numpy.asarray(book(x, outputs)), oracle="textbook value", **options)
         f4 = [a.astype("f4") for a in (x, outputs)]
         exact = likelihood.log_prob_and_grad(*(a.astype("f8") for a in f4))
         got = likelihood.log_prob_and_grad(*f4)
         check(numpy.asarray(got[0]), numpy.asarray(exact[0]), dtype="float32", oracle="float64 value", **options)
-        check(got[1], exact[1], dtype="float32", oracle="float64", scale=1e-2, **options)
+        check(got[1], exact[1], dtype="float32", oracle="float64", **options)
 
 
 def test_pixel_likelihood_values_to_50_digits():

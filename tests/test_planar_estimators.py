@@ -190,9 +190,7 @@ def test_gradient(kind):
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_gradient_in_float32(kind):
-    for rng, lead, k, temperature in gradcheck.configurations(
-        60, seed=2, categories=(2, 3, 10), temperatures=(0.3, 10)
-    ):
+    for rng, lead, k, temperature in gradcheck.configurations(340, seed=2, categories=(2, 3, 10)):
         params, prior, eps, c, d = draw(rng, lead, k, numpy.float32)
         double = [{n: a.astype(float) for n, a in x.items()} for x in (params, prior)]
         q, p = build(params, prior, temperature)
@@ -200,11 +198,10 @@ def test_gradient_in_float32(kind):
         want = ESTIMATORS[kind](q64, eps.astype(float), quadratic(c.astype(float), d.astype(float)), p64)
         got = ESTIMATORS[kind](q, eps, quadratic(c, d), p)
         about = {"equation": EQUATION, "function": f"estimators.{kind}", "oracle": "float64", "dtype": numpy.float32}
-        size = math.sqrt(sum(float(numpy.sum(numpy.square(bar))) for bar in want.grads.values()))
         for name in params:
-            gradcheck.check(got.grads[name], want.grads[name], scale=0.1 * size, **about)
+            gradcheck.check(got.grads[name], want.grads[name], **about)
         assert got.loss.dtype == got.kl.dtype == numpy.float32
-        assert numpy.allclose(got.kl, want.kl, rtol=1e-4, atol=1e-3)
+        assert numpy.allclose(got.kl, want.kl, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)

@@ -111,21 +111,15 @@ def test_pullback_of_ten_thousand_categories():
 
 
 def test_pullback_in_float32():
-    """Against longdouble at the same float32 inputs. s = w.y + b is known to 6e-8 of its terms only, and so are
-    h' and the quotients by D, whose own size is at most e^{-w.u}: both enter the tolerance."""
+    """Against longdouble at the same float32 inputs."""
     for rng, lead, k, _ in gradcheck.configurations(300, seed=3, categories=(2, 3, 10, 100)):
         point = draw(rng, lead, k, numpy.float32)
         bars = cotangents(rng, point[0], numpy.float32)
         got, want = ours(*point, *bars), oracles.planar_bars(*point, *bars)
-        y, w, u, b = (numpy.float64(x) for x in point)
-        terms = numpy.max(numpy.sum(abs(w * y), axis=-1) + abs(b)) + conditioning(w, u)
-        smallest = numpy.min(numpy.exp(oracles.planar(y, w, u, b)[1]))
         for name in NAMES:
-            scale = numpy.max(abs(want[name]))
             gradcheck.check(
-                got[name], want[name], 1e-5 * float(max(terms, 10) / min(smallest, 1)), dtype=numpy.float32,
-                equation=EQUATION, function="transforms.PlanarFlow.pullback", oracle="every partial derivative",
-                scale=float(scale),
+                got[name], want[name], dtype=numpy.float32, equation=EQUATION,
+                function="transforms.PlanarFlow.pullback", oracle="every partial derivative",
             )  # fmt: skip
 
 

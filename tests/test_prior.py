@@ -64,7 +64,7 @@ WRITTEN_OUT = {
 def test_objectives_and_their_cotangents(objective):
     """Value, and the gradient by every sample, against the formula written out, autograd and central differences."""
     about = {"equation": "eq. 14", "function": f"prior.{objective}"}
-    for i in range(100):
+    for i in range(1000):
         rng = numpy.random.default_rng((4, i))
         k, m = int(rng.integers(2, 8)), int(rng.integers(1, 9))
         z, p_0 = rng.dirichlet(numpy.ones(k), m), rng.dirichlet(numpy.ones(k))

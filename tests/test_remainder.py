@@ -180,7 +180,7 @@ def test_chain_pullback():
 
 def test_chain_pullback_in_float32():
     """1e-4, times the rounding of the logits: |w|/tau <= 1/tau in units of eps = 1.2e-7."""
-    for rng, lead, k, temperature in gradcheck.configurations(1000, seed=6, temperatures=(1e-2, 100)):
+    for rng, lead, k, temperature in gradcheck.configurations(1000, seed=6):
         y, g = draw(rng, lead, k, numpy.float32), Chain(StickBreaking(), Softmax(temperature))
         z_bar = rng.standard_normal((*lead, k)).astype(numpy.float32)
         log_det_bar = numpy.asarray(rng.standard_normal(lead), numpy.float32)

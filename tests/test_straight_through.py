@@ -134,19 +134,17 @@ def test_gradient_is_f_at_the_code_through_the_relaxed_pullback(model):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_float32(model):
-    for rng, lead, k, temperature in gradcheck.configurations(60, seed=13, categories=(2, 3, 10, 100)):
+    for rng, lead, k, temperature in gradcheck.configurations(CONFIGS, seed=13, categories=(2, 3, 10, 100)):
         params, draws = draw(model, rng, lead, k, temperature, numpy.float32)
         f = quadratic(rng, (*lead, 2, k), numpy.float32)
         q = make(model, params, temperature)
         estimate = straight_through(q, draws, f)
         assert estimate.value.dtype == numpy.float32 and estimate.kl.dtype == numpy.float32
-        want, size = textbook(model, params, draws, temperature, f(q.discretize(draws))[1])
+        want, _ = textbook(model, params, draws, temperature, f(q.discretize(draws))[1])
         for name in params:
-            # inputs alone determine it: z has relative error 6e-8 |logits|
             gradcheck.check(
                 estimate.grads[name],
                 want[name],
-                max(1e-4, 1e-6 * size),
                 equation=EQUATION,
                 function="estimators.straight_through.straight_through",
                 oracle="longdouble pullback",

@@ -9,17 +9,35 @@ is an argument and has the shape of the parameters (leading axes broadcast: nois
     log q    = q.log_prob(...)             the density; each class says of which variable, under which measure
     b        = q.discretize(noise)         one-hot sample (..., K) of the discrete law, selected by the same noise;
                q.category(noise)           the same as category numbers
+
+float32 in, float32 out; in between, float64 unless q was made with precise=False (`precision`).
 """
 
 from __future__ import annotations
 
+import copy
+
 from ..backend import namespace
+from ..precision import InDouble, widened
 from ..transforms.base import one_hot
 
 
-class Relaxation:
+class Relaxation(InDouble):
     params: dict
     n_categories: int
+
+    def is_single(self, args):
+        """Whether the parameters are float32: results then are, too, whatever `run` has kept."""
+        return super().is_single(())
+
+    def wide(self):
+        twin = copy.copy(self)
+        twin.params = widened(self.params)
+        vars(twin).update(twin.params)
+        return twin
+
+    def handed_out(self, saved):
+        return saved
 
     def run(self, noise):
         raise NotImplementedError

@@ -12,10 +12,12 @@ import math
 
 from ..backend import namespace
 from ..numerics import log_softmax, log_softmax_vjp, softmax, softmax_vjp
+from ..precision import in_double
 from ..transforms.base import check_temperature, like, log_temperature
 from .base import Relaxation, check_parameters
 
 
+@in_double
 class GumbelSoftmax(Relaxation):
     """Parameter log_alpha: (..., K), unnormalised; noise: Gumbel(0, 1) draws (..., K).
 
@@ -24,13 +26,13 @@ class GumbelSoftmax(Relaxation):
     density. The difference, -sum_k y_k, does not depend on parameters and cancels in log q - log p.
     """
 
-    def __init__(self, log_alpha, temperature, validate=True):
+    def __init__(self, log_alpha, temperature, validate=True, precise=True):
         if validate:
             check_parameters(log_alpha=log_alpha)
             if log_alpha.shape[-1] < 2:
                 raise ValueError(f"log_alpha needs at least 2 categories, got shape {log_alpha.shape}")
             check_temperature(temperature)
-        self.log_alpha, self.temperature = log_alpha, temperature
+        self.log_alpha, self.temperature, self.precise = log_alpha, temperature, precise
         self.params = {"log_alpha": log_alpha}
         self.n_categories = log_alpha.shape[-1]
 

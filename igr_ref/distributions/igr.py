@@ -12,16 +12,18 @@ Sample's pullback        y_bar = J_g^T z_bar,  mu_bar = y_bar,  log_sigma_bar = 
 from __future__ import annotations
 
 from ..backend import namespace
+from ..precision import in_double
 from ..transforms import Chain, Identity, Softmax, SoftmaxPlusPlus, StickBreaking
 from . import gaussian
 from .base import Relaxation, check_parameters
 
 
+@in_double
 class IGR(Relaxation):
     """IGR with any transform g. Parameters mu, log_sigma: (..., K-1); noise eps ~ N(0, I): (..., K-1).
 
     `igr_i(mu, log_sigma, temperature)`, `igr_sb(...)` and `igr_planar(...)` build the paper's three. With
-    validate=False the parameters are not inspected (the training loop checks its loss instead).
+    validate=False the parameters are not inspected (the training loop checks its loss instead). It is as precise as g.
     """
 
     def __init__(self, mu, log_sigma, transform, validate=True):
@@ -29,6 +31,7 @@ class IGR(Relaxation):
             check_parameters(mu=mu, log_sigma=log_sigma)
         self.mu, self.log_sigma, self.transform = mu, log_sigma, transform
         self.params = {"mu": mu, "log_sigma": log_sigma}
+        self.precise = transform.precise
         self.n_categories = mu.shape[-1] + 1
 
     def run(self, noise):
@@ -132,29 +135,29 @@ class IGR(Relaxation):
         return self.transform.category(gaussian.sample(self.mu, self.log_sigma, noise))
 
 
-def igr_i(mu, log_sigma, temperature, delta=1.0, **options):
+def igr_i(mu, log_sigma, temperature, delta=1.0, precise=True, **options):
     """IGR-I: g is softmax++ (eq. 15)."""
-    return IGR(mu, log_sigma, SoftmaxPlusPlus(temperature, delta), **options)
+    return IGR(mu, log_sigma, SoftmaxPlusPlus(temperature, delta, precise), **options)
 
 
-def igr_sb(mu, log_sigma, temperature, delta=1.0, remainder=False, **options):
+def igr_sb(mu, log_sigma, temperature, delta=1.0, remainder=False, precise=True, **options):
     """IGR-SB: g is stick-breaking followed by softmax++ (eq. 18), whose K-th category is never the largest.
 
     With remainder=True the outer map is the softmax of all K sticks, remainder included; it has no delta.
     """
     if remainder and delta != 1:
         raise ValueError(f"delta has no meaning with remainder=True, got {delta!r}")
-    outer = Softmax(temperature) if remainder else SoftmaxPlusPlus(temperature, delta)
-    return IGR(mu, log_sigma, Chain(StickBreaking(), outer), **options)
+    outer = Softmax(temperature, precise) if remainder else SoftmaxPlusPlus(temperature, delta, precise)
+    return IGR(mu, log_sigma, Chain(StickBreaking(precise), outer), **options)
 
 
-def igr_planar(mu, log_sigma, flows, temperature, delta=1.0, **options):
+def igr_planar(mu, log_sigma, flows, temperature, delta=1.0, precise=True, **options):
     """IGR-Planar: g is a sequence of flows (two planar ones in the paper) followed by softmax++.
 
     Gradients of the flows' parameters are named "0.w", "0.u", "0.b", "1.w", ... The prior that goes with q = igr_planar
     is IGR(mu_0, log_sigma_0, q.transform.links[-1]): the same softmax++, no flow.
     """
-    return IGR(mu, log_sigma, Chain(*flows, SoftmaxPlusPlus(temperature, delta)), **options)
+    return IGR(mu, log_sigma, Chain(*flows, SoftmaxPlusPlus(temperature, delta, precise)), **options)
 
 
 def log_sigma_of(sigma):

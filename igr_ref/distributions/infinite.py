@@ -15,6 +15,7 @@ import math
 
 from ..backend import namespace
 from ..numerics import log_sigmoid, softmax, softmax_vjp
+from ..precision import in_double
 from ..transforms import StickBreaking
 from ..transforms.base import check_temperature, like
 from . import gaussian
@@ -23,6 +24,7 @@ from .base import Relaxation, check_parameters
 FIRST = 32  # sticks that are looked at first for the cut
 
 
+@in_double
 class InfiniteIGR(Relaxation):
     """The law's first K_max coordinates mu, log_sigma (..., K_max); noise eps (..., K_max); samples z (..., K_max + 1).
 
@@ -35,20 +37,23 @@ class InfiniteIGR(Relaxation):
     and delta's category is the last; `reached` says where, and `GrowingSticks` allocates more instead.
     """
 
-    def __init__(self, mu, log_sigma, temperature, rho, percentile=None, replicas=0, delta=1.0, validate=True):
+    def __init__(
+        self, mu, log_sigma, temperature, rho, percentile=None, replicas=0, delta=1.0, validate=True, precise=True
+    ):
         if validate:
             check_parameters(mu=mu, log_sigma=log_sigma)
         if not (math.isfinite(delta) and delta > 0):
             raise ValueError(f"delta must be finite and greater than 0, got {delta!r}")
         self.mu, self.log_sigma, self.temperature = mu, log_sigma, check_temperature(temperature)
         self.rho, self.percentile, self.replicas = check_rho(rho), percentile, replicas
-        self.delta = float(delta)
+        self.delta, self.precise = float(delta), precise
         self.params = {"mu": mu, "log_sigma": log_sigma}
+        self.stick_breaking = StickBreaking(precise)
         self.n_categories = mu.shape[-1] + 1
 
     def sticks(self, noise):
         """w (..., K_max + 1): the sticks, then what they leave."""
-        return StickBreaking().forward(gaussian.sample(self.mu, self.log_sigma, noise))
+        return self.stick_breaking.forward(gaussian.sample(self.mu, self.log_sigma, noise))
 
     def _first(self, noise, first):
         """y of the first sticks."""
@@ -80,7 +85,7 @@ class InfiniteIGR(Relaxation):
         kept = self.kept(noise) if kept is None else xp.asarray(kept)
         # nothing beyond the largest of them depends on anything; whole eights, so that sums round alike for most counts
         most = min(int(xp.max(kept)) // 8 * 8 + 7 if kept.size else 0, self.mu.shape[-1])
-        w, stick_saved = StickBreaking().run(self._first(noise, most))
+        w, stick_saved = self.stick_breaking.run(self._first(noise, most))
         xp, _ = namespace(w)
         k = xp.arange(most + 1)
         inside, last = k < kept[..., None], k == kept[..., None]
@@ -94,7 +99,7 @@ class InfiniteIGR(Relaxation):
         noise, stick_saved, inside, z, _ = saved
         most, n = z.shape[-1] - 1, self.mu.shape[-1]
         w_bar = xp.where(inside, softmax_vjp(z, z_bar[..., : most + 1]) / like(self.temperature, z), 0)
-        y_bar, _ = StickBreaking().pullback(stick_saved, w_bar)
+        y_bar, _ = self.stick_breaking.pullback(stick_saved, w_bar)
         bars = gaussian.sample_vjp(self.log_sigma[..., :most], noise[..., :most], y_bar)
         return {name: self._padded(bar, n) for name, bar in zip(("mu", "log_sigma"), bars, strict=True)}
 
@@ -109,12 +114,12 @@ class InfiniteIGR(Relaxation):
 
     def category(self, noise):
         """argmax of w over the K_max sticks, as numbers 0..K_max - 1. Final, for any more sticks, where `decided`."""
-        return StickBreaking().category(gaussian.sample(self.mu, self.log_sigma, noise))
+        return self.stick_breaking.category(gaussian.sample(self.mu, self.log_sigma, noise))
 
     def decided(self, noise):
         """Whether the K_max sticks leave less than the largest of them, so that no later one can exceed it."""
         xp, _ = namespace(noise)
-        log_w = StickBreaking().log_forward(gaussian.sample(self.mu, self.log_sigma, noise))
+        log_w = self.stick_breaking.log_forward(gaussian.sample(self.mu, self.log_sigma, noise))
         return log_w[..., -1] <= xp.max(log_w[..., :-1], axis=-1)
 
     def kl(self, mu_0, log_sigma_0, kept):

@@ -12,14 +12,18 @@ f      a function of the relaxed sample z (..., N, K) that returns (value (...),
        is called once for each z the estimator needs.
 
 Nothing is averaged: `Estimate.grads` holds one gradient for each entry of the leading axes of the sample.
+
+float32 in, float32 out, for f too; in between, float64 unless q was made with precise=False (`precision`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..backend import namespace
+from ..precision import InDouble, narrowed, widened
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,24 @@ class Estimate:
     @property
     def loss(self):
         return self.value + self.kl
+
+
+def estimated_in_double(estimator):
+    """The estimator, computing in float64 for a float32 q that is not made with precise=False."""
+
+    @functools.wraps(estimator)
+    def call(q, noise, f, p=None, *args, **kwargs):
+        if not (isinstance(q, InDouble) and q.precise and q.is_single(())):
+            return estimator(q, noise, f, p, *args, **kwargs)
+        found = estimator(*widened((q, noise)), given_single(f), widened(p), *args, **widened(kwargs))
+        return replace(found, **narrowed({"value": found.value, "kl": found.kl, "grads": found.grads}))
+
+    return call
+
+
+def given_single(f):
+    """f for callers in float64: it is given float32 arrays, and what it returns is taken as float64."""
+    return lambda *args: widened(f(*narrowed(args)))
 
 
 def over_variables(x):

@@ -18,7 +18,7 @@ import numpy
 
 from ..backend import namespace
 from ._pairs import PairedNoise, paired
-from .base import Estimate, add_grads
+from .base import Estimate, add_grads, estimated_in_double, given_single
 from .control_variates import NETWORK, evaluate, parameter_gradients
 from .score_function import kl_term
 
@@ -63,9 +63,10 @@ def rebar(q, noise: PairedNoise, f, p=None, *, params):
     """
     if set(params) != {"log_lambda", "eta"}:
         raise ValueError(f"REBAR's params are log_lambda and eta, got {sorted(params)}")
-    return controlled(q, noise, f, p, params)
+    return controlled(q, noise, f, p, params=params)
 
 
+@estimated_in_double
 def controlled(q, noise, f, p, params):
     """The estimator for any control variate of `control_variates`."""
     check_params(q, params)
@@ -93,7 +94,7 @@ def variance_objective(estimate, chain=None):
     """V = mean ||g||^2 over samples and images, summed over the parameters of q; one number for each replica."""
     control = estimate.control
     rows = control.g if chain is None else chain.pullback(control.g)
-    return _mean(_square_sum(rows, rows), control.params)
+    return _mean(_square_sum(rows, rows), control.params).astype(estimate.value.dtype)
 
 
 def variance_gradient(estimate, f_hvp=None, chain=None):
@@ -103,7 +104,9 @@ def variance_gradient(estimate, f_hvp=None, chain=None):
     chain: q's parameters as functions of others (`relax.bounded_parameters`): V is then the square of C g, C = the
     chain's pullback, dV = 2 <C g, C dg>, and the direction is C^T C g.
     """
-    control = estimate.control
+    control, dtype = estimate.control, estimate.value.dtype
+    if f_hvp is not None and control.free.z.dtype != dtype:  # `control` is in float64
+        f_hvp = given_single(f_hvp)
     direction = control.g if chain is None else chain.pushforward(chain.pullback(control.g))
     y_dot, given_dot = control.pair.pushforward(direction)
     g_s = _square_sum(direction, control.s)
@@ -112,7 +115,7 @@ def variance_gradient(estimate, f_hvp=None, chain=None):
     free = parameter_gradients(*args, control.free, y_dot, xp.zeros_like(g_s), 1, f_hvp)
     given = parameter_gradients(*args, control.given, given_dot, -g_s, -1, f_hvp)
     scale = 2 / _count(g_s, control.params)
-    return {name: scale * (free[name] + given[name]) for name in free}
+    return {name: (scale * (free[name] + given[name])).astype(dtype) for name in free}
 
 
 def _square_sum(first, second):

@@ -33,7 +33,7 @@ def relax(q, noise: PairedNoise, f, p=None, *, params):
     """
     if not set(NETWORK) <= set(params):
         raise ValueError(f"RELAX's params hold {', '.join(NETWORK)}, got {sorted(params)}")
-    return controlled(q, noise, f, p, params)
+    return controlled(q, noise, f, p, params=params)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from ..backend import namespace
 from ..distributions import IGR, GumbelSoftmax, gaussian
-from .base import Estimate, add_grads, over_variables
+from .base import Estimate, add_grads, estimated_in_double, over_variables
 
 
+@estimated_in_double
 def reparameterization(q, noise, f, p=None):
     """Pathwise gradient of E_q[f(z)] + KL(q || p); signature and shapes in `base`. TypeError for other kinds of q."""
     xp, _ = namespace(noise)

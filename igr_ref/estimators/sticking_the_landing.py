@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from ..backend import namespace
 from ..distributions import IGR, GumbelSoftmax, gaussian
-from .base import Estimate, add_grads, over_variables
+from .base import Estimate, add_grads, estimated_in_double, over_variables
 
 
+@estimated_in_double
 def sticking_the_landing(q, noise, f, p, stop_flow=True):
     """Path gradient of E_q[f(z)] + KL(q || p); signature and shapes in `base`. TypeError for other kinds of q.
 

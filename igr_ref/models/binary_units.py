@@ -15,6 +15,7 @@ import math
 from ..backend import namespace
 from ..distributions import gaussian
 from ..numerics import sigmoid, sigmoid_grad
+from ..precision import InDouble, in_double
 from ..transforms import Chain, PlanarFlow
 from ..transforms.base import check_temperature, like
 from ..transforms.planar_flow import initial
@@ -26,17 +27,19 @@ def logistic(u):
     return xp.log(u) - xp.log1p(-u)
 
 
-class BinaryUnit:
+@in_double
+class BinaryUnit(InDouble):
     """psi of N units from a layer's outputs o (..., N `outputs`) and noise (..., N); here with l = y/tau.
 
     outputs = 2: mu, then log_sigma; outputs = 1: y = o + noise. `noise` names the law of the noise. `params` may hold
     parameters of the unit's own, for N units, with or without a replica axis before o's samples and images.
+    float32 in, float32 out; in between, float64 unless precise=False (`precision`).
     """
 
     outputs, noise = 2, "normal"
 
-    def __init__(self, temperature):
-        self.temperature = check_temperature(temperature)
+    def __init__(self, temperature, precise=True):
+        self.temperature, self.precise = check_temperature(temperature), precise
 
     def init(self, rng, n_units, dtype):
         """Fresh parameters of the unit's own, as NumPy arrays."""
@@ -84,11 +87,12 @@ class GumbelSoftmaxUnit(BinaryUnit):
     outputs, noise = 1, "logistic"
 
 
+@in_double
 class IGRIUnit(BinaryUnit):
     """The first coordinate of softmax++ with K = 2."""
 
-    def __init__(self, temperature, delta=1.0):
-        super().__init__(temperature)
+    def __init__(self, temperature, delta=1.0, precise=True):
+        super().__init__(temperature, precise)
         if not (math.isfinite(delta) and delta > 0):
             raise ValueError(f"delta must be finite and greater than 0, got {delta!r}")
         self.log_delta = math.log(delta)
@@ -105,10 +109,11 @@ class IGRIUnitAsPublished(BinaryUnit):
 
     outputs = 1
 
-    def __init__(self):
-        super().__init__(1.0)
+    def __init__(self, precise=True):
+        super().__init__(1.0, precise)
 
 
+@in_double
 class IGRPlanarUnit(BinaryUnit):
     """f is two planar flows on the line; each unit has its own.
 
@@ -125,7 +130,7 @@ class IGRPlanarUnit(BinaryUnit):
                 own[f"flow.{i}.{name}"] = p.astype(dtype)
         return own
 
-    def flow(self, params):
+    def _flow(self, params):
         """f on (..., N, 1); a replica axis gets the axes of samples and images behind it."""
 
         def fitted(i, name, ndim):
@@ -134,10 +139,10 @@ class IGRPlanarUnit(BinaryUnit):
 
         shapes = {"w": 2, "u": 2, "b": 1}
         flows = ({name: fitted(i, name, ndim) for name, ndim in shapes.items()} for i in range(self.FLOWS))
-        return Chain(*(PlanarFlow(**parts, validate=False) for parts in flows))
+        return Chain(*(PlanarFlow(**parts, validate=False, precise=self.precise) for parts in flows))
 
     def logit(self, params, y):
-        f = self.flow(params)
+        f = self._flow(params)
         z, saved = f.run(y[..., None])
         return z[..., 0] / like(self.temperature, y), (f, saved)
 
@@ -156,10 +161,11 @@ class IGRPlanarUnit(BinaryUnit):
     def threshold(self, params, o):
         """f^{-1}(0), ([R, 1, 1,] N)."""
         xp, _ = namespace(o)
-        f = self.flow(params)
+        f = self._flow(params)
         return f.inverse(xp.zeros_like(f.links[0].w))[..., 0]
 
 
+@in_double
 class IGRSBUnit(BinaryUnit):
     """2 u - 1 = tanh(y/2), with derivative 2 u (1 - u)."""
 
@@ -171,13 +177,14 @@ class IGRSBUnit(BinaryUnit):
         return 2 * sigmoid_grad(kept) * l_bar / like(self.temperature, kept), {}
 
 
+@in_double
 class IGRSBUnitAsPublished(BinaryUnit):
     """psi = sigmoid(sigmoid(mu + eps)), in (.5, .731): b = 1 whatever the input (audit output-constant)."""
 
     outputs = 1
 
-    def __init__(self):
-        super().__init__(1.0)
+    def __init__(self, precise=True):
+        super().__init__(1.0, precise)
 
     def logit(self, params, y):
         return sigmoid(y), y

@@ -14,7 +14,7 @@ from ..transforms.base import check_temperature
 
 
 class Family:
-    """How the encoder's output o (..., E) becomes q(z|x), and what the prior is.
+    """How the encoder's output o (..., E) becomes q(z|x), and what the prior is; in single precision for float32.
 
     posterior(o, own)     the relaxation; `own` holds the family's own parameters ({} for most)
     prior(q)              the prior that goes with q
@@ -49,12 +49,12 @@ class GumbelSoftmaxFamily(Family):
         self.outputs = self.noise_size = n_variables * n_categories
 
     def posterior(self, o, own):
-        return GumbelSoftmax(o.reshape(*o.shape[:-1], self.n, self.k), self.temperature, validate=False)
+        return GumbelSoftmax(o.reshape(*o.shape[:-1], self.n, self.k), self.temperature, validate=False, precise=False)
 
     def prior(self, q):
         xp, _ = namespace(q.log_alpha)
         uniform = xp.zeros((self.n, self.k), dtype=q.log_alpha.dtype)
-        return GumbelSoftmax(uniform, self.prior_temperature, validate=False)
+        return GumbelSoftmax(uniform, self.prior_temperature, validate=False, precise=False)
 
     def output_bar(self, grads, o):
         bar = grads["log_alpha"]
@@ -143,12 +143,12 @@ class PlanarFamily(IGRFamily):
         flows = []
         for i in range(self.FLOWS):
             w, u, b = fitted(own[f"{i}.w"], 2), fitted(own[f"{i}.u"], 2), fitted(own[f"{i}.b"], 1)
-            flows.append(PlanarFlow(w, u, b, validate=False))
+            flows.append(PlanarFlow(w, u, b, validate=False, precise=False))
         return IGR(*self._parameters(o), Chain(*flows, self.transform), validate=False)
 
 
 def _softmax(temperature, delta):
-    return SoftmaxPlusPlus(replica_temperature(temperature), delta)
+    return SoftmaxPlusPlus(replica_temperature(temperature), delta, precise=False)
 
 
 def igr_bounded_family(n_variables, n_categories, temperature, prior_mu, prior_log_sigma, delta=1.0):
@@ -168,5 +168,5 @@ def igr_i_family(n_variables, n_categories, temperature, prior_mu, prior_log_sig
 
 def igr_sb_family(n_variables, n_categories, temperature, prior_mu, prior_log_sigma, delta=1.0):
     """IGR-SB with K-1 sticks: stick-breaking, then softmax++ (eq. 18)."""
-    transform = Chain(StickBreaking(), _softmax(temperature, delta))
+    transform = Chain(StickBreaking(precise=False), _softmax(temperature, delta))
     return IGRFamily(n_variables, n_categories, transform, prior_mu, prior_log_sigma)

@@ -22,6 +22,8 @@ its Jacobian is still that of the first K-1 coordinates by the first K-1, the K-
 transform's own parameters come back in the dict `param_bars`, summed over nothing that leads y: one value a sample.
 A temperature is a positive number, or an array that broadcasts against y with a last axis of length 1 (one
 temperature for each replica, say).
+
+float32 in, float32 out; in between, float64 unless the transform was made with precise=False (`precision`).
 """
 
 from __future__ import annotations
@@ -31,11 +33,15 @@ import math
 import numpy
 
 from ..backend import namespace
+from ..precision import InDouble
 
 
-class Transform:
+class Transform(InDouble):
     onto_simplex = False
     takes_simplex = False
+
+    def __init__(self, precise=True):
+        self.precise = precise
 
     def run(self, y):
         """(g(y), saved): the value, and what `pullback` needs to go back."""

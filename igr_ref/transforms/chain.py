@@ -12,13 +12,15 @@ Chain(StickBreaking(), Softmax(tau)) is eq. 18 with the remainder (audit last-ca
 from __future__ import annotations
 
 from ..backend import namespace
+from ..precision import in_double
 from .base import Transform
 from .softmax import Softmax
 from .softmax_plus_plus import SoftmaxPlusPlus
 
 
+@in_double
 class Chain(Transform):
-    """eq. 18 and every other composition. Onto the simplex when its last link is."""
+    """eq. 18 and every other composition. Onto the simplex when its last link is, and precise when all of them are."""
 
     def __init__(self, *links):
         if not links:
@@ -29,7 +31,9 @@ class Chain(Transform):
                     f"{type(outer).__name__} takes points of the simplex, so the link before it must map onto the "
                     f"simplex; got {type(inner).__name__}"
                 )
+        super().__init__(precise=all(link.precise for link in links))
         self.links = links
+        self.params = {f"{i}.{name}": p for i, link in enumerate(links) for name, p in link.params.items()}
         self.onto_simplex = links[-1].onto_simplex
         self.takes_simplex = links[0].takes_simplex
 

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from ..backend import namespace
 from ..numerics import sigmoid, sigmoid_grad, softplus
+from ..precision import in_double, widened
 from .base import Transform
 
 
+@in_double
 class PlanarFlow(Transform):
     """R^{K-1} -> R^{K-1}. Every variable has its own w, u (..., N, K-1) and b (..., N), for y (..., N, K-1).
 
@@ -23,10 +25,12 @@ class PlanarFlow(Transform):
     is 0 is therefore an error. With validate=False the parameters are not inspected.
     """
 
-    def __init__(self, w, u, b, validate=True):
+    def __init__(self, w, u, b, validate=True, precise=True):
+        super().__init__(precise)
         if validate:
             _check(w, u, b)
         self.params = {"w": w, "u": u, "b": b}
+        w, u, b = widened((w, u, b)) if precise else (w, u, b)
         self.w, self.u, self.b = w, u, b
         self.norm2 = _dot(w, w)
         self.c = _dot(w, u)

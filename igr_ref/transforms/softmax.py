@@ -13,9 +13,11 @@ import math
 
 from ..backend import namespace
 from ..numerics import log_softmax, softmax, softmax_vjp
+from ..precision import in_double
 from .base import Transform, add_term, check_temperature, like, log_temperature
 
 
+@in_double
 class Softmax(Transform):
     """(..., K) -> (..., K), from the simplex into the simplex. Its input and its cotangents have all K coordinates.
 
@@ -25,7 +27,8 @@ class Softmax(Transform):
     onto_simplex = True
     takes_simplex = True
 
-    def __init__(self, temperature):
+    def __init__(self, temperature, precise=True):
+        super().__init__(precise)
         self.temperature = check_temperature(temperature)
 
     def run(self, w):

@@ -13,15 +13,18 @@ import math
 
 from ..backend import namespace
 from ..numerics import log_softmax, softmax, softmax_vjp
+from ..precision import in_double
 from .base import Transform, add_term, check_temperature, like, log_temperature
 
 
+@in_double
 class SoftmaxPlusPlus(Transform):
     """eq. 15 with temperature tau and delta > 0 (default 1, see Prop. 1). Onto the simplex: (..., K-1) -> (..., K)."""
 
     onto_simplex = True
 
-    def __init__(self, temperature, delta=1.0):
+    def __init__(self, temperature, delta=1.0, precise=True):
+        super().__init__(precise)
         self.temperature = check_temperature(temperature)
         if not (math.isfinite(delta) and delta > 0):
             raise ValueError(f"delta must be finite and greater than 0, got {delta!r}")

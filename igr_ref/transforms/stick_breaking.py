@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from ..backend import namespace
 from ..numerics import log_sigmoid, sigmoid
+from ..precision import in_double
 from .base import Transform, add_term
 
 
+@in_double
 class StickBreaking(Transform):
     """eq. 16 after the logistic function, as it enters eqs. 17 and 18. Onto the simplex: (..., K-1) -> (..., K)."""
 

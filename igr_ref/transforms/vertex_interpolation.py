@@ -10,10 +10,12 @@ Pullback                 that of stick-breaking for the cotangents tau z_bar and
 from __future__ import annotations
 
 from ..backend import namespace
+from ..precision import in_double
 from .base import Transform, check_temperature, like, log_temperature, one_hot
 from .stick_breaking import StickBreaking
 
 
+@in_double
 class VertexInterpolation(Transform):
     """eq. 17 with temperature tau in (0, 1]. Onto the simplex: (..., K-1) -> (..., K); one to one, not onto.
 
@@ -24,12 +26,13 @@ class VertexInterpolation(Transform):
 
     onto_simplex = True
 
-    def __init__(self, temperature):
+    def __init__(self, temperature, precise=True):
+        super().__init__(precise)
         self.temperature = check_temperature(temperature)
         xp, _ = namespace(temperature)
         if not bool(xp.all(xp.asarray(temperature) <= 1)):
             raise ValueError(f"temperature must be in (0, 1] for eq. 17 to stay on the simplex, got {temperature!r}")
-        self.sticks = StickBreaking()
+        self.sticks = StickBreaking(precise)
 
     def run(self, y):
         xp, _ = namespace(y)
