@@ -54,6 +54,7 @@ TESTS = {  # module below igr_ref -> the test files that must catch its mutants
     "recovery._rare": "gaussian_argmax",
     "recovery._drawn": "conditional",
     "recovery.drawn": "conditional",
+    "recovery.drawn_single": "drawn",
     "estimators.base": "estimators_pathwise",
     "estimators.reparameterization": "estimators_pathwise planar_estimators",
     "estimators.sticking_the_landing": "estimators_pathwise planar_estimators",

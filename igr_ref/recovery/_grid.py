@@ -57,7 +57,7 @@ def edges(mu, sigma, rule):
         own = xp.max((a < rule.reach) * (1 - c) * precision, axis=-1, keepdims=True)
         rate = xp.sqrt(xp.sum(c * precision, axis=-1, keepdims=True) + own)
         # the last rate may be 0: no Phi_j moves any more
-        step = rule.width / xp.maximum(rate, 1e-300)
+        step = rule.width / xp.maximum(rate, 1e-30)
         end = xp.where(step < high - end, end + step, high)
         found.append(end)
     all_edges = xp.concatenate(found if len(found) > 1 else [low, low], axis=-1)
@@ -75,7 +75,7 @@ def _low(mu, sigma, reach):
         if not bool(xp.any(missing > 1)):
             break
         slope = xp.sum(ratio / sigma, axis=-1, keepdims=True)
-        t = t + xp.maximum(missing, 0) / xp.maximum(slope, 1e-300)  # 0 where log S is
+        t = t + xp.maximum(missing, 0) / xp.maximum(slope, 1e-30)  # 0 where log S is
     return t
 
 

@@ -35,15 +35,18 @@ def _coefficients(degree):
     return [float(c) for c in chebyshev.cheb2poly(chebyshev.chebinterpolate(ratio, degree))[::-1]]
 
 
-def phi_and_Phi(a, degree=DEGREE):
-    """(phi(a), Phi(a)) in float64, for a >= -END. In place where it can be: this is a hot path."""
+def phi_and_Phi(a, degree=DEGREE, out=(None, None), work=None):
+    """(phi(a), Phi(a)) in a's dtype, for a >= -END. In place where it can be: this is a hot path.
+
+    out: the arrays to be returned; work: one more, for intermediate results.
+    """
     xp, _ = namespace(a)
-    s = xp.abs(a)
+    s = xp.abs(a, out=out[0])
     s += SHIFT
     xp.divide(BETA, s, out=s)
     s += ALPHA
     first, *rest = _coefficients(degree)
-    tail = s * first
+    tail = xp.multiply(s, first, out=out[1])
     for c in rest[:-1]:
         tail += c
         tail *= s
@@ -54,8 +57,8 @@ def phi_and_Phi(a, degree=DEGREE):
     tail *= s
     s *= 1 / ROOT
     upper = a >= 0
-    tail *= upper - 0.5  # Phi = tail where a < 0, 1 - tail elsewhere
-    return s, xp.subtract(upper, tail, out=tail)
+    tail *= xp.subtract(upper, 0.5, dtype=a.dtype, out=work)  # Phi = tail where a < 0, 1 - tail elsewhere
+    return s, xp.subtract(upper, tail, out=tail if out[1] is None else out[1])
 
 
 def hazard_and_log(a, degree=DEGREE):
