@@ -70,6 +70,7 @@ TESTS = {  # module below igr_ref -> the test files that must catch its mutants
     "models.losses": "models hot_path",
     "models.families": "models",
     "models.vae": "models hot_path",
+    "models.reconstruction": "reconstruction",
     "models.mixture": "mixture",
     "models.mixture_sticks": "mixture",
     "models.mixture_objective": "mixture",
