@@ -55,7 +55,7 @@ MORE = {
     "models.mixture": ["MixtureVAE._decode"],
     "models.mixture_as_published": ["objective_as_published"],
     "models.mixture_objective": ["elbo", "elbo_sl"],
-    "models.reconstruction": ["Reconstruction.__call__", "Reconstruction.without_gradient", "Reconstruction._run"],
+    "models.reconstruction": ["Reconstruction.__call__", "Reconstruction.without_gradient"],
     "models.vae": ["VAE.reconstruction"],
     "recovery._chebyshev": ["table", "Stencil.scatter"],
     "recovery._panels": ["log_w", "integrals"],

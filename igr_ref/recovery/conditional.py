@@ -62,13 +62,18 @@ def below_maximum(mu, sigma, b, v, m, dm, dtype, degree=DEGREE):
     return y, _saved(dtype, won, u, q, r, dm)
 
 
-def coupled_below(mu, sigma, b, y, m, dm, dtype):
-    """`saved` for given y."""
+def coupled_below(mu, sigma, b, y, m, dm, dtype, degree=None):
+    """`saved` for given y; degree: of the polynomial for Mills' ratio, None for the ratio itself."""
     xp, _ = namespace(mu)
     if not bool(xp.all(y <= m)):
         raise ValueError("y must be a point with h(y) = b")
     u, q = (m - mu) / sigma, (y - mu) / sigma
-    return _saved(dtype, b[..., :-1] > 0, u, q, log_ndtr_and_grad(u)[1] / log_ndtr_and_grad(q)[1], dm)
+    if degree is None or bool(xp.any(q < -END)):  # q <= u
+        r = log_ndtr_and_grad(u)[1] / log_ndtr_and_grad(q)[1]
+    else:
+        of_u, of_q = (phi_and_Phi(at, degree) for at in (u, q))
+        r = of_u[0] / of_u[1] * (of_q[1] / of_q[0])
+    return _saved(dtype, b[..., :-1] > 0, u, q, r, dm)
 
 
 def _quantiles_below(u, v, degree=DEGREE):

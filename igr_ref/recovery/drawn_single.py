@@ -5,7 +5,7 @@ Panels, integrals and symbols are those of `_grid`, `_factors` and `_drawn`. Wha
 (2) All integrals of a law that have a factor r_j or a_j r_j come from one matrix product: its columns are S R and S G
     for the KL's gradient, and for each draw w and the part of w on the panels before the winner's.
 (3) G is made of the cotangents p_bar_k, not of p_bar_k - p_bar_K, which may be large: a common constant cancels.
-Rows are laws (L), sorted by their number of panels, with D draws each; memory has the laws last.
+Inside, categories come first and laws last, (n, L), with D draws of each law, (D, L), and T points, (n, L, T).
 """
 
 from __future__ import annotations
@@ -37,70 +37,101 @@ def drawn_single(mu, sigma, b, v=None, y=None, cotangent=None, work=None):
     """
     xp, mu, sigma, b = conditional.checked(mu, sigma, b, "float32")
     given = conditional.checked_uniforms(v, "float32") if y is None else y.astype("float32")
-    n, shape = mu.shape[-1], numpy.broadcast_shapes(mu.shape, (*b.shape[:-1], mu.shape[-1]), given.shape)
-    if shape[len(shape) - mu.ndim :] != mu.shape:  # draws that do not lie in front of the laws: a law for each
-        mu, sigma = (xp.broadcast_to(array, shape) for array in (mu, sigma))
-    laws = math.prod(mu.shape[:-1])
-    draws_each = math.prod(shape[:-1]) // laws if laws else 1
-    k = xp.reshape(xp.broadcast_to(xp.argmax(b, axis=-1), shape[:-1]), (draws_each, laws))
-    every = xp.reshape(xp.broadcast_to(given, shape), (draws_each, laws, n))
-    of_k = xp.take_along_axis(every, xp.minimum(k, n - 1)[..., None], axis=-1)[..., 0]
-    flat = (xp.reshape(array, (laws, n)) for array in (mu, sigma))
-    log_p, bars, score, m, dm = _laws(*flat, k.T, of_k.T, y is None, cotangent, work)
-
-    def draws(x):  # (L, D, .) -> (..., .)
-        return xp.reshape(xp.swapaxes(x, 0, 1), (*shape[:-1], x.shape[-1]))
-
-    bars = None if bars is None else tuple(xp.reshape(bar, mu.shape) for bar in bars)
-    args = (
-        xp.broadcast_to(mu, shape),
-        xp.broadcast_to(sigma, shape),
-        b,
-        given,
-        draws(m[..., None]),
-        draws(dm),
-        "float32",
-    )
+    n, laws = mu.shape[-1], mu.shape[:-1]
+    lead = numpy.broadcast_shapes(laws, b.shape[:-1], given.shape[:-1])
+    axes = _Axes(laws, lead)
+    mu, sigma = (axes.of_laws(array) for array in (mu, sigma))
+    b, given = axes.inward(b), axes.inward(given)
+    k = xp.argmax(b, axis=0)
+    of_k = xp.take_along_axis(given, xp.minimum(k, n - 1)[None], axis=0)[0]
+    log_p, bars, score, m, dm = _laws(mu, sigma, k, of_k, y is None, cotangent, work)
+    args = [xp.moveaxis(array, 0, -1) for array in (mu[:, None], sigma[:, None], b, given)]
+    args += [m[..., None], xp.moveaxis(dm, 0, -1), "float32", RULE.degree]
     if y is None:
-        y, saved = conditional.below_maximum(*args, RULE.degree)
+        y, saved = conditional.below_maximum(*args)
+        y = axes.outward(xp.moveaxis(y, -1, 0))
     else:
         saved = conditional.coupled_below(*args)
-    score = draws(score)
-    return Drawn(xp.reshape(log_p, (*mu.shape[:-1], n + 1)), bars, (score[..., :n], score[..., n:]), y, saved)
+    bars = None if bars is None else tuple(axes.outward_laws(bar) for bar in bars)
+    score = tuple(axes.outward(part) for part in (score[:n], score[n:]))
+    saved = tuple(axes.outward(xp.moveaxis(part, -1, 0)) for part in saved)
+    return Drawn(axes.outward_laws(log_p), bars, score, y, saved)
+
+
+class _Axes:
+    """Arrays (*lead, .) of draws, lead ending in the laws' axes or broadcast against them, as (., D, L), and back.
+
+    The last of the laws' axes, the variables, comes before the others: a training step has the images last in memory.
+    """
+
+    def __init__(self, laws, lead):
+        self.laws_out, self.lead = laws, lead
+        while len(laws) > 1 and laws[0] == 1:
+            laws = laws[1:]
+        self.draws = lead[: len(lead) - len(laws)]
+        if lead[len(self.draws) :] != laws:  # draws that do not lie in front of the laws: a law for each
+            laws, self.draws, self.laws_out = lead, (), lead
+        self.laws = laws
+
+    def of_laws(self, x):
+        xp, _ = namespace(x)
+        return self._in(xp.broadcast_to(x, (*self.laws_out, x.shape[-1])), ())[:, 0]
+
+    def inward(self, x):
+        xp, _ = namespace(x)
+        return self._in(xp.broadcast_to(x, (*self.lead, x.shape[-1])), self.draws)
+
+    def outward(self, x):
+        return self._out(x, self.draws, self.lead)
+
+    def outward_laws(self, x):
+        return self._out(x[:, None], (), self.laws_out)
+
+    def _in(self, x, draws):
+        xp, _ = namespace(x)
+        x = xp.reshape(x, (math.prod(draws), math.prod(self.laws[:-1]), *self.laws[-1:], x.shape[-1]))
+        return xp.reshape(
+            xp.transpose(x, (x.ndim - 1, 0, *range(x.ndim - 2, 0, -1))), (x.shape[-1], x.shape[0], -1 if x.size else 0)
+        )
+
+    def _out(self, x, draws, lead):
+        xp, _ = namespace(x)
+        x = xp.reshape(x, (x.shape[0], x.shape[1], *self.laws[-1:], math.prod(self.laws[:-1])))
+        x = xp.transpose(x, (1, *range(x.ndim - 1, 1, -1), 0))
+        return xp.reshape(x, (*lead, x.shape[-1]))
 
 
 def _laws(mu, sigma, k, given, uniform, cotangent, work):
-    """(log_p (L, K), bars, score (L, D, 2n), m (L, D), dm (L, D, 2n)) for mu, sigma (L, n), k, given (L, D).
+    """(log_p (K, L), bars (n, L), score (2n, D, L), m (D, L), dm (2n, D, L)) for mu, sigma (n, L), k, given (D, L).
 
     given: the winner's uniforms, or the winners.
     """
     xp, _ = namespace(mu)
-    n = mu.shape[1]
-    mu, sigma = (xp.ascontiguousarray(array.T).T for array in (mu, sigma))
-    edges, panels = _grid.edges(mu, sigma, RULE)
+    n = mu.shape[0]
+    edges, panels = _grid.edges(mu.T, sigma.T, RULE)
     order = xp.argsort(panels, kind="stable")
-    place = xp.argsort(order)
-    mu, sigma = (xp.take(array.T, order, axis=1).T for array in (mu, sigma))
-    k, given, edges, panels = (array[order] for array in (k, given, edges, panels))
+    place, counts, edges = xp.argsort(order), panels[order], edges.T[:, order]
+    mu, sigma, k, given = (xp.take(array, order, axis=1) for array in (mu, sigma, k, given))
     rate, head = 1 / sigma, k < n
     k = xp.minimum(k, n - 1)
     log_last, hazard = _boundary(mu, rate)
     parts, start = [], 0
-    while start < panels.size or not parts:
-        number = max(1, int(panels[start])) if panels.size else 1
-        stop = int(xp.searchsorted(panels, panels[start : start + 1], side="right")[0]) if panels.size else 0
+    while start < counts.size or not parts:
+        number = max(1, int(counts[start])) if counts.size else 1
+        stop = int(xp.searchsorted(counts, counts[start : start + 1], side="right")[0]) if counts.size else 0
         i = slice(start, stop)
-        args = (mu[i], rate[i], log_last[i], edges[i, : number + 1], k[i], given[i], uniform)
+        args = (mu[:, i], rate[:, i], log_last[:, i], edges[: number + 1, i], k[:, i], given[:, i], uniform)
         parts.append(_panels(*args, cotangent, work))
         start = stop
     log_p, bar, bars, located = (_joined(column) for column in zip(*parts, strict=True))
     if bars is not None:  # B_k = P_K r_k(0)
         at_zero = bar * xp.exp(log_last) * hazard * rate
         bars = (bars[0] + at_zero, bars[1] - mu * rate * at_zero)
-        bars = tuple(bar[place] for bar in bars)
+        bars = tuple(xp.take(bar, place, axis=-1) for bar in bars)
     score = _scores(mu, sigma, k, head, located, hazard * rate)
     m, dm = _winners(mu, sigma, k, head, given, uniform, located, work)
-    return log_p[place], bars, score[place], m[place], dm[place]
+    log_p, score, m, dm = (xp.take(array, place, axis=-1) for array in (log_p, score, m, dm))
+    return log_p, bars, score, m, dm
 
 
 def _joined(parts):
@@ -113,11 +144,11 @@ def _joined(parts):
     if first is None or len(parts) == 1:
         return first
     xp, _ = namespace(first)
-    return xp.concatenate(parts, axis=0)
+    return xp.concatenate(parts, axis=-1)
 
 
 def _boundary(mu, rate):
-    """(log P_K (L, 1), phi/Phi at -mu_j/sigma_j (L, n))."""
+    """(log P_K (1, L), phi/Phi at -mu_j/sigma_j (n, L))."""
     xp, _ = namespace(mu)
     z = -mu * rate
     if bool(xp.any(z < -END)):
@@ -125,7 +156,7 @@ def _boundary(mu, rate):
     else:
         phi, Phi = phi_and_Phi(z, RULE.degree)
         hazard, log_Phi = phi / Phi, xp.log(Phi)
-    return xp.sum(log_Phi, axis=-1, keepdims=True), hazard
+    return xp.sum(log_Phi, axis=0, keepdims=True), hazard
 
 
 # ---- integrals over the panels -----------------------------------------------------------------------------------
@@ -133,7 +164,7 @@ def _boundary(mu, rate):
 
 @dataclass(frozen=True)
 class Located:
-    """`_drawn.Located` with the axes (L, D), for `_winners`."""
+    """`_drawn.Located` for `_winners`: (D, L), but masses (nodes, D, L), scores and scores_before (2n, D, L)."""
 
     edge: Any
     span: Any
@@ -145,13 +176,13 @@ class Located:
 
 
 def _factors(mu, rate, t, work):
-    """(a, [sigma_j r_j; a_j sigma_j r_j], S): (n, L, T), (2n, L, T), (L, T), at points t (L, T) of laws mu (L, n)."""
+    """(a, [sigma_j r_j; a_j sigma_j r_j], S): (n, L, T), (2n, L, T), (L, T), at points t (L, T) of laws mu (n, L)."""
     xp, _ = namespace(t)
-    n, size = mu.shape[1], mu.shape[1] * t.size
+    n, size = mu.shape[0], mu.shape[0] * t.size
     array = _Scratch(work, t, 3 * size + BLOCK)
     a, both, rest = array(n, *t.shape), array(2 * n, *t.shape), array(BLOCK)
-    xp.subtract(t, mu.T[:, :, None], out=a)
-    xp.multiply(a, rate.T[:, :, None], out=a)
+    xp.subtract(t, mu[:, :, None], out=a)
+    xp.multiply(a, rate[:, :, None], out=a)
     flat, ratio, Phi = xp.reshape(a, (size,)), *xp.reshape(both, (2, size))
     for start in range(0, size, BLOCK):
         i = slice(start, min(start + BLOCK, size))
@@ -163,85 +194,89 @@ def _factors(mu, rate, t, work):
 
 
 def _panels(mu, rate, log_last, edges, k, given, uniform, cotangent, work):
-    """(log_p, bar, bars, Located) of laws with equal numbers of panels; k (L, D) < n."""
+    """(log_p (K, L), bar, bars (n, L), Located) of laws with equal numbers P of panels; edges (P+1, L), k < n."""
     xp, _ = namespace(mu)
-    (laws, n), draws, panels = mu.shape, k.shape[1], edges.shape[1] - 1
+    (n, laws), draws, panels = mu.shape, k.shape[0], edges.shape[0] - 1
     rows, points = xp.arange(laws), panels * RULE.nodes
     x, x_weight = _nodes(RULE.nodes, mu)
-    half = 0.5 * (edges[:, 1:] - edges[:, :-1])[..., None]
-    t = xp.reshape(0.5 * (edges[:, 1:] + edges[:, :-1])[..., None] + half * x, (laws, points))
+    half = 0.5 * (edges[1:] - edges[:-1]).T[..., None]
+    t = xp.reshape(0.5 * (edges[1:] + edges[:-1]).T[..., None] + half * x, (laws, points))
     a, both, S = _factors(mu, rate, t, work)
     S = S * xp.reshape(half * x_weight, (laws, points))
     ratio = xp.swapaxes(both[:n], 0, 1)
-    columns = xp.empty((laws, 2 + 2 * draws, points), dtype=mu.dtype)
-    w, before = columns[:, 2 : 2 + draws], columns[:, 2 + draws :]
+    head = xp.matmul(ratio, S[..., None])[..., 0].T * rate
+    log_p = gaussian_argmax.logarithms(head.T, log_last.T, SUM_TOLERANCE).T
+    columns = xp.empty((2 + 2 * draws, laws, points), dtype=mu.dtype)
+    moments, places = [], []
     for d in range(draws):
-        xp.multiply(both[k[:, d], rows], S * rate[rows, k[:, d]][:, None], out=w[:, d])
-    lower, panel, inside, masses = _panel(w, edges, given, uniform)
-    xp.multiply(w, xp.repeat(inside, RULE.nodes, axis=-1), out=before)
-
-    head = xp.matmul(ratio, S[..., None])[..., 0] * rate
-    log_p = gaussian_argmax.logarithms(head, log_last, SUM_TOLERANCE)
+        w, own_a = columns[2 + d], a[k[d], rows]
+        xp.multiply(both[k[d], rows], S * rate[k[d], rows][:, None], out=w)
+        places.append(_panel(w, edges, given[d], uniform))
+        xp.multiply(w, xp.reshape(xp.repeat(places[d][2].T, RULE.nodes, axis=-1), w.shape), out=columns[2 + draws + d])
+        moments.append(_moments(columns[2 + d :: draws], own_a))
     bar = bars = None
     if cotangent is None:
-        columns = columns[:, 2:]
+        columns = columns[2:]
     else:
-        p_bar = cotangent(log_p).astype(mu.dtype)
-        xp.matmul(xp.stack([rate, p_bar[:, :-1] * rate], axis=1), ratio, out=columns[:, :2])
-        xp.multiply(columns[:, :2], S[:, None], out=columns[:, :2])
-    sums = xp.matmul(xp.swapaxes(both, 0, 1), xp.swapaxes(columns, -1, -2))  # (L, 2n, columns)
+        p_bar = cotangent(log_p.T).T.astype(mu.dtype)
+        own, bar = p_bar[:-1], p_bar[:-1] - p_bar[-1:]
+        R_and_G = xp.matmul(xp.moveaxis(xp.stack([rate, own * rate]), -1, 0), ratio)  # (L, 2, T)
+        xp.multiply(xp.swapaxes(R_and_G, 0, 1), S, out=columns[:2])
+    sums = xp.matmul(xp.swapaxes(both, 0, 1), xp.moveaxis(columns, 0, -1))  # (L, 2n, columns)
+    sums = xp.ascontiguousarray(xp.moveaxis(sums, 0, -1))
     if cotangent is not None:
-        own, bar = p_bar[:, :-1], p_bar[:, :-1] - p_bar[:, -1:]
-        bars = tuple((own * x[..., 0] - x[..., 1]) * rate for x in (sums[:, :n], sums[:, n:]))
-    own_a = xp.stack([a[k[:, d], rows] for d in range(draws)], axis=1)
-    all_w = xp.reshape(columns[:, -2 * draws :], (laws, 2, draws, points))
-    sums = xp.reshape(xp.swapaxes(sums[..., -2 * draws :], -1, -2), (laws, 2, draws, 2 * n))
-    one, scores = _by_parameters(sums, all_w, own_a[:, None], k[:, None], rate[:, None, None])
-    low, high = (xp.take_along_axis(side, panel, axis=1) for side in (edges[:, :-1], edges[:, 1:]))
-    at = panel[..., None, None]
-    located = Located(
-        xp.where(lower, low, high), xp.where(lower, high - low, low - high),
-        xp.take_along_axis(masses, at, axis=2)[:, :, 0],
-        one[:, 0], scores[:, 0], one[:, 1], scores[:, 1],
-    )  # fmt: skip
-    return log_p, bar, bars, located
+        bars = tuple((own * x[:, 0] - x[:, 1]) * rate for x in (sums[:n], sums[n:]))
+    sums = xp.reshape(sums[:, -2 * draws :], (2 * n, 2, draws, laws))
+    one, first, second = (xp.stack([m[i] for m in moments], axis=1) for i in range(3))  # (2, D, L)
+    scores = _by_parameters(sums, one, first, second, k, rate[:, None, None])
+    edge, span, masses = (xp.stack([p[i] for p in places], axis=-2) for i in (0, 1, 3))
+    return log_p, bar, bars, Located(edge, span, masses, one[0], scores[:, 0], one[1], scores[:, 1])
 
 
 def _panel(w, edges, given, uniform):
-    """(whether the winner is counted from the left, its panel (L, D), marks of the panels (L, D, P) between it and the
-    end where counting begins, w node by node (L, D, P, nodes))."""
+    """The panel of the winner, for one draw of each law: the edge from which it is counted (L,), the span from there,
+    marks (P, L) of the panels between it and the end where counting begins, and w at its nodes (nodes, L)."""
     xp, _ = namespace(w)
-    last = edges.shape[1] - 2
-    w = xp.reshape(w, (*w.shape[:-1], last + 1, RULE.nodes))
-    masses = xp.sum(w, axis=-1)
-    left = xp.cumsum(masses, axis=-1)
+    last, rows = edges.shape[0] - 2, xp.arange(w.shape[0])
+    w = xp.reshape(w, (w.shape[0], last + 1, RULE.nodes))
+    masses = xp.sum(w, axis=-1).T
+    left = xp.cumsum(masses, axis=0)
     if uniform:
-        lower, right = given <= 0.5, xp.cumsum(masses[..., ::-1], axis=-1)
-        want = (xp.where(lower, given, 1 - given) * left[..., -1])[..., None]
-        panel = xp.where(lower, xp.sum(left <= want, axis=-1), last - xp.sum(right <= want, axis=-1))
+        lower, right = given <= 0.5, xp.cumsum(masses[::-1], axis=0)
+        want = xp.where(lower, given, 1 - given) * left[-1]
+        panel = xp.where(lower, xp.sum(left <= want, axis=0), last - xp.sum(right <= want, axis=0))
     else:
-        panel = xp.sum(edges[:, None, 1:] <= given[..., None], axis=-1)
+        panel = xp.sum(edges[1:] <= given, axis=0)
     panel = xp.minimum(xp.maximum(panel, 0), last)
-    number, at = xp.arange(last + 1), panel[..., None]
     if not uniform:
-        lower = xp.take_along_axis(left, at, axis=-1)[..., 0] <= 0.5 * left[..., -1]
-    return lower, panel, ((number < at) == lower[..., None]) & (number != at), w
+        lower = left[panel, rows] <= 0.5 * left[-1]
+    number = xp.arange(last + 1)[:, None]
+    inside = ((number < panel) == lower) & (number != panel)
+    low, high = edges[panel, rows], edges[panel + 1, rows]
+    return xp.where(lower, low, high), xp.where(lower, high - low, low - high), inside, w[rows, panel].T
 
 
-def _by_parameters(sums, w, own_a, k, rate):
-    """(int w (...), int s w (..., 2n)) from w (..., T) and sums (..., 2n): int sigma_j r_j w, int a_j sigma_j r_j w.
+def _moments(w, a):
+    """int w, int a_k w, int a_k^2 w over the last axis, for a_k (L, T) and several w (., L, T)."""
+    xp, _ = namespace(w)
+    ones, out = xp.ones(w.shape[-1:], dtype=w.dtype), []
+    for _ in range(3):
+        out.append(xp.reshape(xp.matmul(xp.reshape(w, (-1, *w.shape[-1:])), ones), w.shape[:-1]))
+        w = w * a if len(out) < 3 else w
+    return out
 
-    s_j = -r_j by mu_j, -a_j r_j by sigma_j; for j = k, a_k/sigma_k and (a_k^2 - 1)/sigma_k: own_a is a_k (..., T).
+
+def _by_parameters(sums, one, first, second, k, rate):
+    """int s w (2n, ...) from int sigma_j r_j w and int a_j sigma_j r_j w (2n, ...), and int w, int a_k w, int a_k^2 w.
+
+    s_j = -r_j by mu_j, -a_j r_j by sigma_j; for j = k, a_k/sigma_k and (a_k^2 - 1)/sigma_k.
     """
     xp, _ = namespace(sums)
-    n, ones = rate.shape[-1], xp.ones(w.shape[-1:], dtype=w.dtype)
-    weighted = own_a * w
-    flat = (xp.reshape(x, (-1, w.shape[-1])) for x in (w, weighted, own_a * weighted))
-    one, first, second = (xp.reshape(xp.matmul(x, ones), (*w.shape[:-1], 1)) for x in flat)  # a sum, in one product
-    own = k[..., None] == xp.arange(n)
-    by_mu = (own * (first + sums[..., :n]) - sums[..., :n]) * rate
-    by_sigma = (own * (second - one + sums[..., n:]) - sums[..., n:]) * rate
-    return one[..., 0], xp.concatenate([by_mu, by_sigma], axis=-1)
+    n = rate.shape[0]
+    own = k == xp.reshape(xp.arange(n), (n, *(1,) * (sums.ndim - 1)))
+    by_mu = (own * (first + sums[:n]) - sums[:n]) * rate
+    by_sigma = (own * (second - one + sums[n:]) - sums[n:]) * rate
+    return xp.concatenate([by_mu, by_sigma], axis=0)
 
 
 class _Scratch:
@@ -273,32 +308,36 @@ def _nodes(nodes, like):
 
 
 def _scores(mu, sigma, k, head, located, r):
-    """dlog P_k (L, D, 2n); where H = K, -r_j and that times -mu_j/sigma_j, r at t = 0."""
+    """dlog P_k (2n, D, L); where H = K, -r_j and that times -mu_j/sigma_j, r at t = 0."""
     xp, _ = namespace(mu)
     rare = head & (located.mass < RARE)
-    last = xp.concatenate([-r, mu / sigma * r], axis=-1)[:, None]
-    score = xp.where(head[..., None], located.scores / xp.where(rare, 1, located.mass)[..., None], last)
-    i, d = xp.nonzero(rare)
+    last = xp.concatenate([-r, mu / sigma * r], axis=0)[:, None]
+    score = located.scores / xp.where(rare | ~head, 1, located.mass)
+    score = score + ~head * (last - score)
+    d, i = xp.nonzero(rare)
     if i.size:
-        score[i, d] = _winner.scores(*_wide(mu[i], sigma[i]), k[i, d]).astype(score.dtype)
+        score[:, d, i] = _winner.scores(*_wide(mu[:, i].T, sigma[:, i].T), k[d, i]).astype(score.dtype).T
     return score
 
 
 def _winners(mu, sigma, k, head, given, uniform, located, work):
-    """(m (L, D), dm (L, D, 2n)), zeros where H = K."""
+    """(m (D, L), dm (2n, D, L)), zeros where H = K."""
     xp, _ = namespace(mu)
-    m, dm = xp.zeros(k.shape, dtype=mu.dtype), xp.zeros((*k.shape, 2 * mu.shape[1]), dtype=mu.dtype)
+    m, dm = xp.zeros(k.shape, dtype=mu.dtype), xp.zeros((2 * mu.shape[0], *k.shape), dtype=mu.dtype)
     tail = xp.where(located.span > 0, given, 1 - given) if uniform else xp.ones_like(given)
-    i = xp.nonzero(head & (located.mass * tail >= RARE))
-    if i[0].size:
-        part = Located(**{name: array[i] for name, array in vars(located).items()})
-        x = _start(part, tail[i] * part.mass - part.before) if uniform else (given[i] - part.edge) / part.span
-        m[i], dm[i], tail[i] = _solve(mu[i[0]], 1 / sigma[i[0]], k[i], part, x, tail[i] if uniform else None, work)
-    i = xp.nonzero(head & ~(located.mass * tail >= RARE))
-    if i[0].size:
-        args, name = (*_wide(mu[i[0]], sigma[i[0]]), xp.arange(i[0].size), k[i]), "v" if uniform else "m"
-        found = _winner.maxima(*args, **{name: given[i].astype("float64")})
-        m[i], dm[i] = (array.astype(mu.dtype) for array in found)
+    d, i = xp.nonzero(head & (located.mass * tail >= RARE))
+    if i.size:
+        part = Located(**{name: array[..., d, i] for name, array in vars(located).items()})
+        x = _first(part, tail[d, i]) if uniform else (given[d, i] - part.edge) / part.span
+        known = tail[d, i] if uniform else None
+        m[d, i], dm[:, d, i], tail[d, i] = _solve(mu[:, i], 1 / sigma[:, i], k[d, i], part, x, known, work)
+    d, i = xp.nonzero(head & ~(located.mass * tail >= RARE))
+    if i.size:
+        args, name = (*_wide(mu[:, i].T, sigma[:, i].T), xp.arange(i.size), k[d, i]), "v" if uniform else "m"
+        m[d, i], found = (
+            array.astype(mu.dtype) for array in _winner.maxima(*args, **{name: given[d, i].astype("float64")})
+        )
+        dm[:, d, i] = found.T
     return (m if uniform else xp.where(head, given, 0)), dm
 
 
@@ -306,8 +345,18 @@ def _wide(*arrays):
     return (array.astype("float64") for array in arrays)
 
 
+@dataclass(frozen=True)
+class _Rows:
+    masses: Any
+    span: Any
+
+
+def _first(located, tail):
+    return _start(_Rows(located.masses.T, located.span), tail * located.mass - located.before)
+
+
 def _solve(mu, rate, k, located, x, tail, work):
-    """(m (R,), dm (R, 2n), tail (R,)) from a first guess of x = (m - edge)/span; with tail=None from m's own."""
+    """(m (R,), dm (2n, R), tail (R,)) from a first guess of x = (m - edge)/span; with tail=None from m's own."""
     xp, _ = namespace(mu)
     excess, step, dm, found = _newton(mu, rate, k, located, x, tail, work)
     if tail is None:
@@ -324,33 +373,35 @@ def _solve(mu, rate, k, located, x, tail, work):
         todo = todo[xp.abs(new - old) > RULE.close]
         if todo.size == 0:
             break
-        part = Located(**{name: array[todo] for name, array in vars(located).items()})
-        args = (array[todo] for array in (mu, rate, k))
-        excess, step, dm[todo], _ = _newton(*args, part, x[todo], tail[todo], work)
+        part = Located(**{name: array[..., todo] for name, array in vars(located).items()})
+        args = (array[..., todo] for array in (mu, rate, k))
+        excess, step, dm[:, todo], _ = _newton(*args, part, x[todo], tail[todo], work)
     return located.edge + located.span * x, dm, tail
 
 
 def _newton(mu, rate, k, located, x, tail, work):
-    """(excess of int w at x, Newton's step in x, dm after that step (R, 2n), tail): `_drawn._newton`."""
+    """(excess of int w at x, Newton's step in x, dm after that step (2n, R), tail): `_drawn._newton`."""
     xp, _ = namespace(mu)
-    n, rows = mu.shape[1], xp.arange(k.size)
+    n, rows = mu.shape[0], xp.arange(k.size)
     nodes, weight = _nodes(RULE.inner, mu)
     points = xp.concatenate([0.5 * (nodes + 1), xp.ones_like(nodes[:1])])
     span = (located.span * x)[:, None]
     a, both, S = _factors(mu, rate, located.edge[:, None] + span * points, work)
-    w = both[k, rows] * S * rate[rows, k][:, None]
+    w = both[k, rows] * S * rate[k, rows][:, None]
     own_a, density = a[k, rows], xp.maximum(w[:, -1], 1e-30)
     inside = w[:, :-1] * (0.5 * weight * xp.abs(span))
-    sums = xp.matmul(xp.swapaxes(both, 0, 1)[..., :-1], inside[..., None])[..., 0]
-    mass, scores = _by_parameters(sums, inside, own_a[:, :-1], k, rate)
-    _, scores_end = _by_parameters(both[..., -1].T, xp.ones_like(w[:, -1:]), own_a[:, -1:], k, rate)
+    sums = xp.matmul(xp.swapaxes(both, 0, 1)[..., :-1], inside[..., None])[..., 0].T
+    mass, first, second = _moments(inside, own_a[:, :-1])
+    scores = _by_parameters(sums, mass, first, second, k, rate)
+    end = own_a[:, -1]
+    scores_end = _by_parameters(both[..., -1], 1, end, end * end, k, rate)  # s at m
     reached = located.before + mass
     excess = xp.zeros_like(x) if tail is None else reached - tail * located.mass
     tail = reached / located.mass if tail is None else tail
     # after the step: scores change by -excess s(m'), log w by its slope -sum_j s_mu_j times the step
-    scores = located.scores_before + scores - excess[:, None] * scores_end
+    scores = located.scores_before + scores - excess * scores_end
     direction = xp.where(located.span > 0, 1.0, -1.0).astype(x.dtype)
-    slope = -xp.sum(scores_end[:, :n], axis=-1)
+    slope = -xp.sum(scores_end[:n], axis=0)
     density_after = density * xp.exp(xp.clip(-direction * slope * excess / density, -1, 1))
-    dm = (direction / density_after)[:, None] * (tail[:, None] * located.scores - scores)
+    dm = (direction / density_after) * (tail * located.scores - scores)
     return excess, -excess / (density * xp.abs(located.span)), dm, tail
