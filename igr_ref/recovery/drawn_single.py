@@ -108,13 +108,14 @@ def _laws(mu, sigma, k, given, uniform, cotangent, work):
     """
     xp, _ = namespace(mu)
     n = mu.shape[0]
-    edges, panels = _grid.edges(mu.T, sigma.T, RULE)
+    rate = 1 / sigma
+    log_last, hazard = _boundary(mu, rate)
+    edges, panels = _grid.edges(mu.T, sigma.T, RULE, log_last.T)
     order = xp.argsort(panels, kind="stable")
     place, counts, edges = xp.argsort(order), panels[order], edges.T[:, order]
-    mu, sigma, k, given = (xp.take(array, order, axis=1) for array in (mu, sigma, k, given))
-    rate, head = 1 / sigma, k < n
-    k = xp.minimum(k, n - 1)
-    log_last, hazard = _boundary(mu, rate)
+    arrays = (mu, sigma, rate, log_last, hazard, k, given)
+    mu, sigma, rate, log_last, hazard, k, given = (xp.take(array, order, axis=1) for array in arrays)
+    head, k = k < n, xp.minimum(k, n - 1)
     parts, start = [], 0
     while start < counts.size or not parts:
         number = max(1, int(counts[start])) if counts.size else 1
@@ -179,14 +180,14 @@ def _factors(mu, rate, t, work):
     """(a, [sigma_j r_j; a_j sigma_j r_j], S): (n, L, T), (2n, L, T), (L, T), at points t (L, T) of laws mu (n, L)."""
     xp, _ = namespace(t)
     n, size = mu.shape[0], mu.shape[0] * t.size
-    array = _Scratch(work, t, 3 * size + BLOCK)
-    a, both, rest = array(n, *t.shape), array(2 * n, *t.shape), array(BLOCK)
+    array = _Scratch(work, t, 3 * size)
+    a, both = array(n, *t.shape), array(2 * n, *t.shape)
     xp.subtract(t, mu[:, :, None], out=a)
     xp.multiply(a, rate[:, :, None], out=a)
     flat, ratio, Phi = xp.reshape(a, (size,)), *xp.reshape(both, (2, size))
     for start in range(0, size, BLOCK):
         i = slice(start, min(start + BLOCK, size))
-        phi, at = phi_and_Phi(flat[i], RULE.degree, out=(ratio[i], Phi[i]), work=rest[: i.stop - start])
+        phi, at = phi_and_Phi(flat[i], RULE.degree, out=(ratio[i], Phi[i]))
         xp.divide(phi, at, out=ratio[i])
     S = xp.prod(both[n:], axis=0)
     xp.multiply(flat, ratio, out=Phi)
