@@ -47,10 +47,13 @@ def edges(mu, sigma, rule, log_at_zero=None):
     P is the largest number of panels; rows with fewer repeat their last edge. log_at_zero: log S(0) (L, 1), if known.
     """
     xp, _ = namespace(mu)
-    if log_at_zero is None or not bool(xp.all(log_at_zero > _log_tail(rule.reach))):
+    if log_at_zero is None:
         low = _low(mu, sigma, rule.reach)
     else:
         low = xp.zeros_like(log_at_zero)
+        (i,) = xp.nonzero(log_at_zero[:, 0] < _log_tail(rule.reach))
+        if i.size:
+            low[i] = _low(mu[i], sigma[i], rule.reach)
     high = xp.maximum(xp.max(mu + rule.reach * sigma, axis=-1, keepdims=True), low)
     precision = sigma**-2
     end, found = low, [low]
