@@ -98,7 +98,7 @@ def test_in_float32_everything_is_right_to_its_rounding(spread):
         )
         for name, g, w in zip(("r", "1 - r", "q - r u", "dm/dmu", "dm/dsigma"), got.saved, want.saved, strict=True):
             found[name] = abs(g - w) / (1 + abs(w))
-        tolerances = {"P": (1e-7, 2e-6), "P_b times score": (2e-7, 2e-5), "y": (3e-7, 2e-5), "pullback": (4e-6, 4e-5)}
+        tolerances = {"P": (1e-7, 2e-6), "P_b times score": (2e-7, 2e-5), "y": (1e-6, 5e-5), "pullback": (4e-6, 4e-5)}
         for name, error in found.items():
             mean, largest = tolerances.get(name, (1e-6, 2e-3))
             ledger.record(
@@ -109,6 +109,27 @@ def test_in_float32_everything_is_right_to_its_rounding(spread):
             assert array.dtype == numpy.float32
         assert numpy.array_equal(got.y.argmax(-1)[b[:, -1] == 0], b.argmax(-1)[b[:, -1] == 0])
         assert numpy.all(got.y[b[:, -1] == 1] < 0) and numpy.all(got.y[b[:, -1] == 0].max(-1) > 0)
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 3.0])
+def test_in_float32_given_the_sample_itself(spread):
+    rng = numpy.random.default_rng((5, int(10 * spread)))
+    mu, sigma, _, _ = in_single(rng, spread, 1500)
+    y, b, _ = draws(rng, *wide(mu, sigma))
+    y, b = y.astype("f4"), b.astype("f4")
+    got = drawn_single.drawn_single(mu, sigma, b, y=y)
+    want = drawn(*wide(mu, sigma, b), y=y.astype("f8"))
+    assert numpy.array_equal(got.y, y)
+    for name, g, w in zip(("r", "1 - r", "q - r u", "dm/dmu", "dm/dsigma"), got.saved, want.saved, strict=True):
+        error = abs(g - w) / (1 + abs(w))
+        ledger.record(
+            "one pass, coupled", "recovery.drawn_single", f"float64: {name}", error.mean(), "mean error", 13500
+        )
+        assert g.dtype == numpy.float32 and error.mean() < 1e-6 and error.max() < 2e-3, (
+            name,
+            error.mean(),
+            error.max(),
+        )
 
 
 def test_several_draws_in_float32():

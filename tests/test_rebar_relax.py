@@ -183,7 +183,7 @@ def test_unbiased_in_float32_up_to_its_rounding(family, kind, coupled):
             gradcheck.check(
                 got[name],
                 want[name],
-                4e-6,
+                6e-6,
                 equation=f"{kind.upper()}, {'coupled' if coupled else 'independent'} noise",
                 function=NAMES[kind],
                 oracle=f"quadrature, K = 2, {family} (float32)",
