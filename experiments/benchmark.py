@@ -27,7 +27,7 @@ import numpy
 from igr_ref import noise, reparameterization
 from igr_ref.models import Adam, Buffers
 
-from . import peers
+from . import benchmark_relax, peers
 from .peers import ours
 from .store import provenance
 from .tables.benchmark import OURS
@@ -53,6 +53,7 @@ class Options:
     threads: bool = True
     sweep: bool = True
     scaling: bool = True
+    relax: bool = True
 
     def __post_init__(self):
         for name in ("rounds", "steps", "images"):
@@ -92,6 +93,8 @@ def measure(options, say=print):
     if options.scaling:
         say("growth with runs, images and samples")
         record["scaling"] = scaling(dataset, options)
+    if options.relax:
+        record["relax"] = benchmark_relax.measure(dataset, options, take_turns, say)
     return record
 
 

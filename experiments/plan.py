@@ -32,6 +32,8 @@ class RunConfig(Config):
     law_draws          draws of the simulated discrete law, where there is no formula (IGR-Planar)
     monitor_every      epochs between the ELBOs of the learning curve; 0: none
     relax_temperature  where RELAX's lambda starts; None: 5 for Gumbel-Softmax, .15 for IGR
+    relax_coupled      RELAX: the sample given b equals the free one in value (their derivatives differ), instead of
+                       being drawn anew; as unbiased, and cheaper
     law                "exact", or "simulated" for IGR-SB too, whose exact law takes a millisecond for each variable
     training_images    how many of the first training images the discretised training ELBO is taken over (Table 4)
     scored_images      only the first so many test or held-out images are scored; None: all
@@ -58,6 +60,7 @@ class RunConfig(Config):
     law_draws: int = 10_000
     monitor_every: int = 1
     relax_temperature: float | None = None
+    relax_coupled: bool = False
     law: str = "exact"
     training_images: int = 10_000
     scored_images: int | None = None

@@ -17,7 +17,6 @@ import numpy
 import igr_ref
 from igr_ref import models, noise, prior
 from igr_ref.backend import to_host
-from igr_ref.estimators.control_variates import bernoulli_decoder_hvp
 from igr_ref.estimators.rebar import PairedNoise, variance_gradient
 from igr_ref.estimators.relax import relax, relax_params
 from igr_ref.estimators.unordered_set import draw_set, from_set
@@ -175,19 +174,17 @@ class RelaxProgram(DiscreteProgram):
     def grads(self, x, rng):
         model, family = self.model, self.model.family
         control = {name[8:]: p for name, p in self.params.items() if name.startswith("control.")}
-        o, saved = model.encode(self.params, x)
-        q = family.posterior(o, {})
+        o, saved = model.encode(self.params, x, self.work)
+        q, chain = family.bounded(o) if hasattr(family, "bounded") else (family.posterior(o, {}), None)
         path = self.draw(rng, x.shape[-2], self.config.n_samples)
-        uniforms = drawn("uniform", rng, path.shape[-4:], self.config.dtype, self.xp)
-        f, decoder_grads = model.reconstruction(self.params, x)
-        estimate = relax(q, PairedNoise(path, uniforms), f, "uniform", params=control)
-        grads = model.gradients(self.params, o, saved, estimate.grads, decoder_grads)
-        decoder = {name[8:]: p for name, p in self.params.items() if name.startswith("decoder.")}
-        hvp = None
-        if isinstance(model.likelihood, models.Bernoulli):
-            hvp = lambda z, t: bernoulli_decoder_hvp(decoder, z, t, decoder_grads.at(z))  # noqa: E731
-        chain = family.chain(o) if hasattr(family, "chain") else None
-        by_control = variance_gradient(estimate, hvp, chain)
+        uniforms = (
+            None if self.config.relax_coupled else drawn("uniform", rng, path.shape[-4:], self.config.dtype, self.xp)
+        )
+        f = models.Reconstruction(model, self.params, x, self.work.part("reconstruction"))
+        estimate = relax(q, PairedNoise(path, uniforms), f, "uniform", params=control, work=self.work)
+        by_control = variance_gradient(estimate, f.hvp if f.smooth else None, chain)
+        by_o = estimate.grads if chain is None else chain.pullback(estimate.grads)
+        grads = model.gradients(self.params, o, saved, by_o, f.decoder_gradients(), self.work, chained=True)
         for name, p in control.items():  # without a second-order product the temperatures stay where they are
             grads[f"control.{name}"] = by_control.get(name, self.xp.zeros_like(p)).astype(p.dtype)
         return self._report(estimate, grads)

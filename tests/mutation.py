@@ -55,6 +55,7 @@ MORE = {
     "models.mixture": ["MixtureVAE._decode"],
     "models.mixture_as_published": ["objective_as_published"],
     "models.mixture_objective": ["elbo", "elbo_sl"],
+    "models.reconstruction": ["Reconstruction.__call__", "Reconstruction.without_gradient"],
     "models.vae": ["VAE.reconstruction"],
     "recovery._chebyshev": ["table", "Stencil.scatter"],
     "recovery._panels": ["log_w", "integrals"],
@@ -63,6 +64,7 @@ MORE = {
     "recovery._factors": ["Factors.sums"],
     "recovery._drawn": ["Winner.integrals", "_newton"],
     "recovery.drawn": ["_scores"],
+    "recovery.drawn_single": ["_boundary", "_factors", "_panels", "_by_parameters", "_scores", "_at"],
     "recovery.gaussian_argmax": ["boundary", "with_boundary"],
     "recovery.conditional": ["_saved", "_quantiles_below", "coupled_below", "gumbel_sample", "gumbel_coupled"],
 }

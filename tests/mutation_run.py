@@ -54,6 +54,7 @@ TESTS = {  # module below igr_ref -> the test files that must catch its mutants
     "recovery._rare": "gaussian_argmax",
     "recovery._drawn": "conditional",
     "recovery.drawn": "conditional",
+    "recovery.drawn_single": "drawn",
     "estimators.base": "estimators_pathwise",
     "estimators.reparameterization": "estimators_pathwise planar_estimators",
     "estimators.sticking_the_landing": "estimators_pathwise planar_estimators",
@@ -69,6 +70,7 @@ TESTS = {  # module below igr_ref -> the test files that must catch its mutants
     "models.losses": "models hot_path",
     "models.families": "models",
     "models.vae": "models hot_path",
+    "models.reconstruction": "reconstruction",
     "models.mixture": "mixture",
     "models.mixture_sticks": "mixture",
     "models.mixture_objective": "mixture",
@@ -83,6 +85,10 @@ CONSTANT = """The KL is one number for all codes of the set: what it adds to f t
 sum to 1. In a saturated set they sum to 1 - e, e < 1e-5, and the weighted scores to O(e): e^2 KL is left."""
 LOWER = """Where u <= 0, p = v Phi(u) <= 1/2 is the smaller of p and `rest`, which is asked for nothing else."""
 ZERO = """Without a KL term the value is zeros."""
+RECORD = (
+    """A record made on the spot, of which a factor on the whole reaches no field; what goes into it has mutants."""
+)
+STEP = """The size of Newton's next step, not the result."""
 EQUIVALENT: dict[tuple[str, str, str], str] = {}
 for _change in (
     "1.001 times left 1",
@@ -91,6 +97,9 @@ for _change in (
     EQUIVALENT["recovery.conditional", "_quantiles_below", f"line 14: {_change}"] = LOWER
 for _change in ("turned the sign of", "1.001 times"):
     EQUIVALENT["estimators.score_function", "kl_term", f"line 11: result 0 {_change} kl"] = ZERO
+    _record = "Located(edge, span, masses, one[0], scores[:, 0], one[1], scores[:, 1])"
+    EQUIVALENT["recovery.drawn_single", "_panels", f"line 38: result 3 {_change} {_record}"] = RECORD
+    EQUIVALENT["recovery.drawn_single", "_at", f"line 21: result 1 {_change} density"] = STEP
 for _change in ("dropped right", "1.001 times right", "turned the sign of"):
     EQUIVALENT["recovery.gaussian_argmax", "jacobian", f"line 8: {_change} eye"] = DIAGONAL
     EQUIVALENT["estimators.unordered_set", "from_set", f"line 12: {_change} kl[..., None]"] = CONSTANT

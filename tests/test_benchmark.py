@@ -77,7 +77,9 @@ def test_record_and_tables(dataset, monkeypatch):
     assert benchmark.best_peer(record["steps"][0]["times"], {"autograd": None}) == ("autograd", "autograd")
     assert benchmark.best_peer(record["steps"][0]["times"], {}) is None
     assert {(part["axis"], part["count"]) for part in record["scaling"]} >= {("runs", 4), ("images", 400)}
-    for part in [*record["steps"], *record["scores"]]:  # a clock may be too coarse for one step
+    assert {part["model"] for part in record["relax"]["steps"]} == {"igr_i", "gs"}
+    assert len(record["relax"]["laws"]) == 5 and all(value >= 0 for value in record["relax"]["laws"].values())
+    for part in [*record["steps"], *record["scores"], *record["relax"]["steps"]]:  # a clock may be too coarse
         for entry in part["times"].values():
             entry["ms"] = entry["wall_ms"]
     record["scaling"] = [{**part, "ms": part["wall_ms"]} for part in record["scaling"]]

@@ -6,7 +6,8 @@ import numpy
 import pytest
 from scipy import special
 
-from igr_ref.recovery import _grid, conditional, gaussian_argmax
+from igr_ref.models import Buffers
+from igr_ref.recovery import _grid, conditional, drawn_single, gaussian_argmax
 from igr_ref.recovery.drawn import drawn
 
 from . import ledger
@@ -68,6 +69,101 @@ def test_everything_of_a_draw_in_the_range_of_eq_37(rule, tolerances):
     assert numpy.all(worst < tolerances), worst
 
 
+def in_single(rng, spread, laws, samples=()):
+    """Float32 laws of eq. 37's range, one-hot draws and uniforms."""
+    mu, sigma = (array.astype("f4") for array in bounded(rng, laws, spread))
+    wide = numpy.broadcast_to(mu, (*samples, *mu.shape)), numpy.broadcast_to(sigma, (*samples, *mu.shape))
+    _, b, v = draws(rng, *(array.astype("f8") for array in wide))
+    return mu, sigma, b.astype("f4"), numpy.clip(v, 2.0**-25, 1 - 2.0**-24).astype("f4")
+
+
+def wide(*arrays):
+    return [array.astype("f8") for array in arrays]
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 3.0])
+def test_in_float32_everything_is_right_to_its_rounding(spread):
+    """drawn_single against drawn in float64 for the same numbers: means of errors, and the largest of them."""
+    rng, work = numpy.random.default_rng((4, int(10 * spread))), Buffers()
+    for _ in range(2):  # the second time with arrays that the first has filled
+        mu, sigma, b, v = in_single(rng, spread, 1500)
+        got = drawn_single.drawn_single(mu, sigma, b, v=v, cotangent=cotangent, work=work)
+        want = drawn(*wide(mu, sigma, b), v=v.astype("f8"), cotangent=cotangent)
+        p = numpy.exp(want.log_p)
+        p_b = numpy.sum(b * p, axis=-1, keepdims=True)
+        found = {"P": abs(numpy.exp(got.log_p) - p), "y": abs(got.y - want.y) / (1 + abs(want.y))}
+        found["pullback"] = numpy.concatenate([abs(g - w) for g, w in zip(got.bars, want.bars, strict=True)])
+        found["P_b times score"] = numpy.concatenate(
+            [abs(g - w) * p_b for g, w in zip(got.score, want.score, strict=True)]
+        )
+        for name, g, w in zip(("r", "1 - r", "q - r u", "dm/dmu", "dm/dsigma"), got.saved, want.saved, strict=True):
+            found[name] = abs(g - w) / (1 + abs(w))
+        tolerances = {"P": (1e-7, 2e-6), "P_b times score": (2e-7, 2e-5), "y": (1e-6, 5e-5), "pullback": (4e-6, 4e-5)}
+        for name, error in found.items():
+            mean, largest = tolerances.get(name, (1e-6, 2e-3))
+            ledger.record(
+                "one pass", "recovery.drawn_single", f"float64: {name}", error.mean(), "mean error", error.size
+            )
+            assert error.mean() < mean and error.max() < largest, (name, error.mean(), error.max())
+        for array in (got.log_p, *got.bars, *got.score, got.y, *got.saved):
+            assert array.dtype == numpy.float32
+        assert numpy.array_equal(got.y.argmax(-1)[b[:, -1] == 0], b.argmax(-1)[b[:, -1] == 0])
+        assert numpy.all(got.y[b[:, -1] == 1] < 0) and numpy.all(got.y[b[:, -1] == 0].max(-1) > 0)
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 3.0])
+def test_in_float32_given_the_sample_itself(spread):
+    rng = numpy.random.default_rng((5, int(10 * spread)))
+    mu, sigma, _, _ = in_single(rng, spread, 1500)
+    y, b, _ = draws(rng, *wide(mu, sigma))
+    y, b = y.astype("f4"), b.astype("f4")
+    got = drawn_single.drawn_single(mu, sigma, b, y=y)
+    want = drawn(*wide(mu, sigma, b), y=y.astype("f8"))
+    assert numpy.array_equal(got.y, y)
+    for name, g, w in zip(("r", "1 - r", "q - r u", "dm/dmu", "dm/dsigma"), got.saved, want.saved, strict=True):
+        error = abs(g - w) / (1 + abs(w))
+        ledger.record(
+            "one pass, coupled", "recovery.drawn_single", f"float64: {name}", error.mean(), "mean error", 13500
+        )
+        assert g.dtype == numpy.float32 and error.mean() < 1e-6 and error.max() < 2e-3, (
+            name,
+            error.mean(),
+            error.max(),
+        )
+
+
+def test_several_draws_in_float32():
+    rng = numpy.random.default_rng(6)
+    mu, sigma, b, v = in_single(rng, 1.0, 40, (5,))
+    together = drawn_single.drawn_single(mu, sigma, b, v, cotangent=cotangent)
+    for i in range(5):
+        one = drawn_single.drawn_single(mu, sigma, b[i], v[i], cotangent=cotangent)
+        for got, want in ((together.log_p, one.log_p), (together.bars[1], one.bars[1]), (together.y[i], one.y),
+                          (together.score[0][i], one.score[0]), (together.saved[4][i], one.saved[4])):  # fmt: skip
+            numpy.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
+    # draws that do not lie in front of the laws (replicas do)
+    other = drawn_single.drawn_single(
+        mu[:, None], sigma[:, None], b.swapaxes(0, 1), v.swapaxes(0, 1), cotangent=cotangent
+    )
+    numpy.testing.assert_allclose(other.y, together.y.swapaxes(0, 1), rtol=2e-5, atol=2e-5)
+    numpy.testing.assert_allclose(other.bars[0][:, 0], together.bars[0], rtol=2e-5, atol=2e-5)
+    alone = drawn_single.drawn_single(mu, sigma, b, v)
+    assert alone.bars is None and numpy.array_equal(alone.y, together.y)
+    got = drawn_single.drawn_single(*strict((mu, sigma, b, v)))
+    same_bits((got.log_p, got.score, got.y, got.saved), (alone.log_p, alone.score, alone.y, alone.saved))
+
+
+def test_rare_categories_in_float32():
+    """Where P_b, or the uniform's tail of it, is below 1e-6 the answer is the float64 one, rounded."""
+    mu = numpy.array([[-11.0, 2.0], [1.0, 0.5], [1.0, 0.5], [4.0, 3.0]], "f4")
+    sigma, b = numpy.ones_like(mu), numpy.eye(3, dtype="f4")[[0, 0, 1, 2]]
+    v = numpy.array([[0.3, 0.5], [1e-9, 0.5], [0.5, 1 - 2.0**-24], [0.2, 1e-9]], "f4")
+    got = drawn_single.drawn_single(mu, sigma, b, v)
+    want = drawn(*wide(mu, sigma, b), v=v.astype("f8"))
+    for a, b in ((got.y, want.y), (got.score, want.score), (got.saved, want.saved)):
+        numpy.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 def test_given_the_sample_itself():
     rng = numpy.random.default_rng(2)
     mu, sigma = bounded(rng, 400, 1.0)
@@ -104,8 +200,11 @@ def test_several_draws_of_a_law_and_arrays_that_never_become_numpys():
 
 def test_an_empty_batch_is_an_empty_batch():
     m = numpy.zeros((0, 3))
-    found = drawn(m, m + 1, numpy.zeros((0, 4)), v=m)
-    assert found.y.shape == (0, 3) and found.log_p.shape == (0, 4)
+    for found in (
+        drawn(m, m + 1, numpy.zeros((0, 4)), v=m),
+        drawn_single.drawn_single(m, m + 1, numpy.zeros((0, 4)), v=m),
+    ):
+        assert found.y.shape == (0, 3) and found.log_p.shape == (0, 4)
 
 
 def test_a_rare_winner_in_its_own_tail():

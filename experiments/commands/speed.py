@@ -31,7 +31,7 @@ def add_benchmark(command):
         default = getattr(benchmark.Options, name)
         speed.add_argument(f"--{name}", type=int, default=default, help=f"{BENCHMARK_HELP[name]} (default {default})")
     speed.add_argument("--seconds", type=float, default=benchmark.Options.seconds, help="each sweep's (default 10)")
-    speed.add_argument("--skip", nargs="*", choices=("threads", "sweep", "scaling"), default=())
+    speed.add_argument("--skip", nargs="*", choices=("threads", "sweep", "scaling", "relax"), default=())
     speed.add_argument(
         "--output", type=Path, default=BENCHMARK, help="JSON file to write (default figures/benchmark.json)"
     )
@@ -58,7 +58,7 @@ def add_gpu(command):
 def benchmark_command(args):
     fields = {name: getattr(args, name) for name in ("rounds", "steps", "images", "seconds")}
     lists = {name: tuple(getattr(args, name)) for name in ("models", "architectures", "libraries")}
-    skipped = {name: name not in args.skip for name in ("threads", "sweep", "scaling")}
+    skipped = {name: name not in args.skip for name in ("threads", "sweep", "scaling", "relax")}
     options = benchmark.Options(**fields, **lists, **skipped)
     record = benchmark.measure(options, lambda text: print(text, file=sys.stderr, flush=True))
     write_json(args.output, record)

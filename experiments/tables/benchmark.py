@@ -60,7 +60,24 @@ def sections(record):
             rows.append((f"{part['count']} {part['axis']}", f"{part['ms']:.2f}", f"{grown:.2f}"))
         header = ("linear IGR-I step", "ms", "ms each, relative to the first")
         out.append(("Growth with runs (100 images each), images and samples", header, rows))
+    if "relax" in record:
+        out += _relax(record["relax"], clock)
     return out
+
+
+def _relax(record, clock):
+    """Steps of RELAX beside plain ones, and what laws cost."""
+    rows = []
+    for part in record["steps"]:
+        plain, *others = (part["times"][name]["ms"] for name in ("plain", "RELAX", "RELAX, coupled"))
+        cells = (f"{ms:.2f} ({ms / plain:.2f})" for ms in others)
+        rows.append((f"{MODELS[part['model']]}, {part['architecture']}", f"{plain:.2f}", *cells))
+    header = ("model", "plain, ms/step", "RELAX", "RELAX, coupled noise")
+    laws = [(name, f"{value:.1f}") for name, value in record["laws"].items()]
+    return [
+        (f"RELAX, {clock}; in brackets relative to the plain step", header, rows),
+        ("Laws of 10 categories", ("what", "µs a law"), laws),
+    ]
 
 
 def caption(record):

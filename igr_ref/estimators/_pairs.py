@@ -32,14 +32,14 @@ class PairedNoise:
     uniforms: Any = None
 
 
-def paired(q, noise, p=None):
+def paired(q, noise, p=None, work=None):
     """The pair of q; TypeError unless q is GumbelSoftmax or IGR-I. p: the estimator's, for the KL's gradient."""
     if not isinstance(noise, PairedNoise):
         raise TypeError(f"noise must be PairedNoise(path, uniforms), got {type(noise).__name__}")
     if isinstance(q, GumbelSoftmax):
         return GumbelPair(q, noise, p)
     if is_igr_i(q):
-        return GaussianPair(q, noise, p)
+        return GaussianPair(q, noise, p, work)
     raise TypeError(f"b | q and y | b are known for GumbelSoftmax and IGR-I (softmax++), got {type(q).__name__}")
 
 
@@ -86,13 +86,13 @@ class GumbelPair:
 class GaussianPair:
     """o = (mu, log_sigma)."""
 
-    def __init__(self, q, noise, p=None):
+    def __init__(self, q, noise, p=None, work=None):
         xp, _ = namespace(q.mu)
         self.q, self.path, self.sigma = q, noise.path, xp.exp(q.log_sigma)
         self.b = q.discretize(noise.path)
         self.y = gaussian.sample(q.mu, q.log_sigma, noise.path)
         sample = {"y": self.y} if noise.uniforms is None else {"v": noise.uniforms}
-        self.codes = drawn_codes(q, self.b, p, **sample)
+        self.codes = drawn_codes(q, self.b, p, work, **sample)
         y_given, self.saved = self.codes.given
         self.y_given = self.y if noise.uniforms is None else y_given
 

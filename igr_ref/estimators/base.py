@@ -9,7 +9,7 @@ The objective, for parameters theta of q over N variables of K categories, is
 q, p   relaxations whose parameters are (..., N, K or K-1); p broadcasts against q.
 noise  the draws that q.run takes, (..., N, .); leading axes beyond q's own are samples.
 f      a function of the relaxed sample z (..., N, K) that returns (value (...), z_bar (..., N, K)), z_bar = df/dz. It
-       is called once for each z the estimator needs.
+       is called once for each z the estimator needs. It may have a method without_gradient(z) -> value.
 
 Nothing is averaged: `Estimate.grads` holds one gradient for each entry of the leading axes of the sample.
 
@@ -58,6 +58,11 @@ def estimated_in_double(estimator):
 def given_single(f):
     """f for callers in float64: it is given float32 arrays, and what it returns is taken as float64."""
     return lambda *args: widened(f(*narrowed(args)))
+
+
+def value_of(f, z):
+    """f(z) where its gradient is not needed."""
+    return f.without_gradient(z) if hasattr(f, "without_gradient") else f(z)[0]
 
 
 def over_variables(x):

@@ -37,6 +37,16 @@ class Evaluated:
     f_bar: Any
     hidden: Any  # max(0, h) (*replicas, rows, H), None without a network
 
+    def entry(self, i, params):
+        """The i-th of the samples that lie along the first axis after the replicas."""
+        r = len(_replicas(params))
+        at = (slice(None),) * r + (i,)
+        parts = {name: array[at] for name, array in vars(self).items() if name != "hidden" and array is not None}
+        hidden = self.hidden
+        if hidden is not None:
+            hidden = hidden.reshape(*hidden.shape[:r], self.y.shape[r], -1, hidden.shape[-1])[at]
+        return Evaluated(**parts, hidden=hidden)
+
 
 def network_params(rng, n_variables, n_categories, hidden=50, dtype=float):
     """Glorot uniform weights and zero biases of r, as NumPy arrays."""
@@ -67,8 +77,8 @@ def evaluate(params, pair, y, f):
     return Evaluated(y, z, value, z_bar, y_bar, f_value, f_bar, hidden)
 
 
-def parameter_gradients(params, pair, at, y_dot, c_bar, slope_sign, f_hvp=None):
-    """Gradients by `params` of the sum over samples of c_bar c(z) + slope_sign D, c_bar (...) and y_dot held fixed.
+def parameter_gradients(params, pair, at, y_dot, c_bar, f_hvp=None):
+    """Gradients by `params` of the sum over samples of c_bar c(z) + D, c_bar (...) and y_dot held fixed.
 
     f_hvp(z, t) -> (d^2f/dz^2) t (..., N, K) enters the gradient of log_lambda only, which is left out without it.
     """
@@ -77,16 +87,16 @@ def parameter_gradients(params, pair, at, y_dot, c_bar, slope_sign, f_hvp=None):
     t = softmax_vjp(at.z, pair.logits_tangent(y_dot / temperature))  # S is symmetric: tangent and pullback are one map
     grads = {}
     if "eta" in params:
-        per_sample = c_bar * at.f_value + slope_sign * xp.sum(at.f_bar * t, axis=(-2, -1))
+        per_sample = c_bar * at.f_value + xp.sum(at.f_bar * t, axis=(-2, -1))
         grads["eta"] = _sum_samples(per_sample, params, 0)
     if at.hidden is not None:
         w_1, _, w_2, _ = (params[name] for name in NETWORK)
         bar = xp.reshape(c_bar, (*at.hidden.shape[:-1], 1))
         x, flat_t = 2 * _rows(at.z, params) - 1, _rows(t, params)
         active = _active(at.hidden, w_2)
-        grads["r.0.weight"] = xp.matmul(xp.swapaxes(bar * x + (2 * slope_sign) * flat_t, -1, -2), active)
+        grads["r.0.weight"] = xp.matmul(xp.swapaxes(bar * x + 2 * flat_t, -1, -2), active)
         grads["r.0.bias"] = xp.sum(bar * active, axis=-2)
-        by_w_2 = bar * at.hidden + (2 * slope_sign) * (at.hidden > 0) * xp.matmul(flat_t, w_1)
+        by_w_2 = bar * at.hidden + 2 * (at.hidden > 0) * xp.matmul(flat_t, w_1)
         grads["r.1.weight"] = xp.sum(by_w_2, axis=-2)[..., None]
         grads["r.1.bias"] = xp.sum(bar, axis=-2)
     if f_hvp is not None:
@@ -97,7 +107,7 @@ def parameter_gradients(params, pair, at, y_dot, c_bar, slope_sign, f_hvp=None):
         q_dot = t * (g - _dot(z, g)) + z * (g_dot - _dot(z, g_dot) - _dot(t, g))
         dc = -xp.sum(at.y_bar * at.y, axis=-1)
         slope = -xp.sum(at.y_bar * y_dot + pair.coordinates(q_dot) * at.y / temperature, axis=-1)
-        grads["log_lambda"] = _sum_samples(c_bar[..., None] * dc + slope_sign * slope, params, 1)
+        grads["log_lambda"] = _sum_samples(c_bar[..., None] * dc + slope, params, 1)
     return grads
 
 

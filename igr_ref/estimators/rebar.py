@@ -18,7 +18,7 @@ import numpy
 
 from ..backend import namespace
 from ._pairs import PairedNoise, paired
-from .base import Estimate, add_grads, estimated_in_double, given_single
+from .base import Estimate, add_grads, estimated_in_double, given_single, value_of
 from .control_variates import NETWORK, evaluate, parameter_gradients
 from .score_function import kl_term
 
@@ -32,14 +32,25 @@ class ControlledEstimate(Estimate):
 
 @dataclass(frozen=True)
 class Control:
-    """The gradients g without the KL term, the scores s (dicts by parameter), and c at z and z~."""
+    """The gradients g without the KL term, the scores s (dicts by parameter), and c at z and z~.
+
+    at: c at z and z~, stacked along an axis after the replicas; with coupled noise, where z~ = z, at z.
+    """
 
     params: dict
     pair: Any
     g: dict
     s: dict
-    free: Any
-    given: Any
+    at: Any
+    coupled: bool
+
+    @property
+    def free(self):
+        return self.at if self.coupled else self.at.entry(0, self.params)
+
+    @property
+    def given(self):
+        return self.at if self.coupled else self.at.entry(1, self.params)
 
 
 def rebar_params(n_variables, temperature, eta=1.0, dtype=float):
@@ -55,8 +66,9 @@ def rebar(q, noise: PairedNoise, f, p=None, *, params):
 
     q        GumbelSoftmax or IGR-I. Its own temperature is not used: z has the temperatures lambda of `params`.
     noise    PairedNoise(path, uniforms).
-    f        is called at z, at z~ and, last, at b: an f that keeps its parameters' gradients on the side (models.vae)
-             is left with those of f(b), which is all that its parameters must see.
+    f        is called at z and z~, stacked along a new axis after the replicas' (with coupled noise at z alone), and,
+             last, at b: an f that keeps its parameters' gradients on the side (models.vae) is left with those of f(b),
+             which is all that its parameters must see.
     p        None or "uniform": the exact KL of the discrete law, with its exact gradient.
     params   the control variate's, {"log_lambda", "eta"}: see `control_variates`.
     Returns ControlledEstimate.
@@ -67,19 +79,26 @@ def rebar(q, noise: PairedNoise, f, p=None, *, params):
 
 
 @estimated_in_double
-def controlled(q, noise, f, p, params):
-    """The estimator for any control variate of `control_variates`."""
+def controlled(q, noise, f, p, params, work=None):
+    """The estimator for any control variate of `control_variates`. work: Buffers, or None."""
     check_params(q, params)
-    pair = paired(q, noise, p)
-    free = evaluate(params, pair, pair.y, f)
-    given = evaluate(params, pair, pair.y_given, f)
-    value, _ = f(pair.b)
+    pair = paired(q, noise, p, work)
+    coupled = noise.uniforms is None
+    at = evaluate(params, pair, pair.y if coupled else _both(pair.y, pair.y_given, params), f)
+    free, given = (at, at) if coupled else (at.entry(i, params) for i in (0, 1))
+    value = value_of(f, pair.b)
     s = {name: x.astype(value.dtype) for name, x in pair.codes.score.items()}
     residual = (value - given.value)[..., None, None]
     path, path_given = pair.pullback(free.y_bar), pair.pullback_given(given.y_bar)
     g = {name: residual * s[name] + (path[name] - path_given[name]) for name in s}
     kl, kl_grads = kl_term(q, p, value, pair.codes.log_p, pair.codes.kl_grads)
-    return ControlledEstimate(value, kl, add_grads(g, kl_grads), Control(params, pair, g, s, free, given))
+    return ControlledEstimate(value, kl, add_grads(g, kl_grads), Control(params, pair, g, s, at, coupled))
+
+
+def _both(free, given, params):
+    """Two arrays of equal shape, stacked along an axis after the replicas."""
+    xp, _ = namespace(free)
+    return xp.stack([free, given], axis=params["log_lambda"].ndim - 1)
 
 
 def check_params(q, params):
@@ -105,17 +124,18 @@ def variance_gradient(estimate, f_hvp=None, chain=None):
     chain's pullback, dV = 2 <C g, C dg>, and the direction is C^T C g.
     """
     control, dtype = estimate.control, estimate.value.dtype
-    if f_hvp is not None and control.free.z.dtype != dtype:  # `control` is in float64
+    if f_hvp is not None and control.at.z.dtype != dtype:  # `control` is in float64
         f_hvp = given_single(f_hvp)
     direction = control.g if chain is None else chain.pushforward(chain.pullback(control.g))
     y_dot, given_dot = control.pair.pushforward(direction)
     g_s = _square_sum(direction, control.s)
     xp, _ = namespace(g_s)
-    args = (control.params, control.pair)
-    free = parameter_gradients(*args, control.free, y_dot, xp.zeros_like(g_s), 1, f_hvp)
-    given = parameter_gradients(*args, control.given, given_dot, -g_s, -1, f_hvp)
+    c_bar, dot = -g_s, y_dot - given_dot  # D is linear in the tangent
+    if not control.coupled:
+        c_bar, dot = _both(xp.zeros_like(g_s), -g_s, control.params), _both(y_dot, -given_dot, control.params)
+    grads = parameter_gradients(control.params, control.pair, control.at, dot, c_bar, f_hvp)
     scale = 2 / _count(g_s, control.params)
-    return {name: (scale * (free[name] + given[name])).astype(dtype) for name in free}
+    return {name: (scale * grad).astype(dtype) for name, grad in grads.items()}
 
 
 def _square_sum(first, second):

@@ -26,14 +26,14 @@ def relax_params(rng, n_variables, n_categories, temperature, hidden=50, learn_e
     return {**params, **network_params(rng, n_variables, n_categories, hidden, dtype)}
 
 
-def relax(q, noise: PairedNoise, f, p=None, *, params):
+def relax(q, noise: PairedNoise, f, p=None, *, params, work=None):
     """Gradient of E_q[f(b)] + KL(q || uniform): as `rebar.rebar`, with the params of `relax_params`.
 
-    `rebar.variance_gradient` gives the update of the control variate.
+    `rebar.variance_gradient` gives the update of the control variate. work: Buffers for large intermediate results.
     """
     if not set(NETWORK) <= set(params):
         raise ValueError(f"RELAX's params hold {', '.join(NETWORK)}, got {sorted(params)}")
-    return controlled(q, noise, f, p, params=params)
+    return controlled(q, noise, f, p, params=params, work=work)
 
 
 @dataclass(frozen=True)

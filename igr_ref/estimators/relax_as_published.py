@@ -54,7 +54,7 @@ def relax_igr_as_published_invalid(q, noise, f, p=None, *, params):
     g = {name: residual * s[name] + path[name] + s[name] for name in s}
     kl, kl_grads = kl_term(q, p, value, codes.log_p, codes.kl_grads)
     wrong_sign = {name: -bar for name, bar in kl_grads.items()}
-    return ControlledEstimate(value, -kl, add_grads(g, wrong_sign), Control(params, pair, g, s, free, None))
+    return ControlledEstimate(value, -kl, add_grads(g, wrong_sign), Control(params, pair, g, s, free, True))
 
 
 def mu_block_variance_gradient_invalid(estimate, f_hvp=None):
@@ -64,7 +64,7 @@ def mu_block_variance_gradient_invalid(estimate, f_hvp=None):
     direction = {"mu": control.g["mu"], "log_sigma": xp.zeros_like(control.g["log_sigma"])}
     y_dot = direction["mu"]  # dy = dmu
     g_s = _square_sum(direction, control.s)
-    grads = parameter_gradients(control.params, control.pair, control.free, y_dot, -g_s, 1, f_hvp)
+    grads = parameter_gradients(control.params, control.pair, control.free, y_dot, -g_s, f_hvp)
     return {name: 2 / _count(g_s, control.params) * grad for name, grad in grads.items()}
 
 

@@ -21,6 +21,7 @@ from ..numerics import log_softmax
 from ..recovery import gaussian_argmax
 from ..recovery._grid import FINE, rule_for
 from ..recovery.drawn import drawn
+from ..recovery.drawn_single import drawn_single
 from ..transforms import SoftmaxPlusPlus
 from .base import Estimate, add_grads, over_variables
 
@@ -115,7 +116,7 @@ def score(q, b, log_p):
 
 @dataclass(frozen=True)
 class DrawnCodes:
-    """log_p (..., N, K); score, kl_grads (None without a KL term): dicts by parameter; float64.
+    """log_p (..., N, K); score, kl_grads (None without a KL term): dicts by parameter; float64 unless asked otherwise.
 
     given: (y, saved) of the sample given b, if it was asked for (`recovery.conditional`; IGR only)."""
 
@@ -125,19 +126,25 @@ class DrawnCodes:
     given: Any = None
 
 
-def drawn_codes(q, b, p=None, **sample):
+def drawn_codes(q, b, p=None, work=None, **sample):
     """DrawnCodes for codes b: for IGR-I everything from one pass over its panels, log_p to absolute accuracy.
 
-    sample: v=uniforms or y=the sample, of the sample given b (`recovery.drawn`).
+    sample: v=uniforms or y=the sample, of the sample given b (`recovery.drawn`). With it and for float32, everything is
+    float32 (`recovery.drawn_single`).
     """
     if isinstance(q, GumbelSoftmax):
         log_p = log_probs(q)
         return DrawnCodes(log_p, score(q, b, log_p), kl_uniform(q, log_p)[1] if p == UNIFORM else None)
     if not is_igr_i(q):
         raise _no_law(q)
+    xp, _ = namespace(q.mu)
     mu, sigma = _mu_sigma(q)
     cotangent = _uniform_cotangent if p == UNIFORM else None
-    found = drawn(mu, sigma, b, cotangent=cotangent, dtype=q.mu.dtype, rule=rule_for(q.mu), **sample)
+    if sample and q.mu.dtype == "float32":
+        sigma = xp.exp(q.log_sigma)
+        found = drawn_single(q.mu, sigma, b, cotangent=cotangent, work=work, **sample)
+    else:
+        found = drawn(mu, sigma, b, cotangent=cotangent, dtype=q.mu.dtype, rule=rule_for(q.mu), **sample)
     bars = None if found.bars is None else {"mu": found.bars[0], "log_sigma": found.bars[1] * sigma}
     by_mu, by_sigma = found.score
     given = None if found.saved is None else (found.y, found.saved)

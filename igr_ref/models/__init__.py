@@ -17,6 +17,7 @@ from .mixture_objective import elbo as mixture_elbo
 from .mixture_objective import elbo_sl as mixture_elbo_sl
 from .mixture_objective import log_likelihood as mixture_log_likelihood
 from .mlp import MLP
+from .reconstruction import Reconstruction
 from .structured_output import StructuredOutput
 from .vae import VAE
 
@@ -29,6 +30,7 @@ __all__ = [
     "IGRFamily",
     "MLP",
     "MixtureVAE",
+    "Reconstruction",
     "StructuredOutput",
     "VAE",
     "PlanarFamily",

@@ -18,7 +18,7 @@ class Family:
 
     posterior(o, own)     the relaxation; `own` holds the family's own parameters ({} for most)
     prior(q)              the prior that goes with q
-    output_bar(grads, o)  the estimator's gradients as a cotangent on o
+    output_bar(grads, o)  the estimator's gradients as a cotangent on o; chained: they are by o's own parts already
     init(rng, dtype)      fresh own parameters, as NumPy arrays
     outputs, noise_size   E, and the number of noise draws an image takes; `noise` names their law
     """
@@ -56,7 +56,7 @@ class GumbelSoftmaxFamily(Family):
         uniform = xp.zeros((self.n, self.k), dtype=q.log_alpha.dtype)
         return GumbelSoftmax(uniform, self.prior_temperature, validate=False, precise=False)
 
-    def output_bar(self, grads, o):
+    def output_bar(self, grads, o, chained=False):
         bar = grads["log_alpha"]
         return bar.reshape(*bar.shape[:-2], self.outputs)
 
@@ -96,7 +96,7 @@ class IGRFamily(Family):
             self._priors[key] = IGR(mu, log_sigma, self.transform, validate=False)
         return self._priors[key]
 
-    def output_bar(self, grads, o):
+    def output_bar(self, grads, o, chained=False):
         xp, _ = namespace(grads["mu"])
         flat = (*grads["mu"].shape[:-2], self.outputs // 2)
         return xp.concatenate([grads["mu"].reshape(flat), grads["log_sigma"].reshape(flat)], axis=-1)
@@ -106,15 +106,15 @@ class BoundedFamily(IGRFamily):
     """IGR-I with mu and sigma kept in the box of eq. 37, as the paper trains it with RELAX."""
 
     def posterior(self, o, own):
-        mu, log_sigma, _ = bounded_parameters(*self._parameters(o))
-        return IGR(mu, log_sigma, self.transform, validate=False)
+        return self.bounded(o)[0]
 
-    def chain(self, o):
-        """eq. 37 at o: its pullback takes gradients by mu and log_sigma to those by the encoder's outputs."""
-        return bounded_parameters(*self._parameters(o))[2]
+    def bounded(self, o):
+        """(q, eq. 37 at o); the pullback of the latter takes gradients by mu and log_sigma to those by o's parts."""
+        mu, log_sigma, chain = bounded_parameters(*self._parameters(o))
+        return IGR(mu, log_sigma, self.transform, validate=False), chain
 
-    def output_bar(self, grads, o):
-        return super().output_bar(self.chain(o).pullback(grads), o)
+    def output_bar(self, grads, o, chained=False):
+        return super().output_bar(grads if chained else self.bounded(o)[1].pullback(grads), o)
 
 
 class PlanarFamily(IGRFamily):

@@ -141,14 +141,18 @@ class MLP:
                 out_bar = act_vjp(saved[i], x_bar) if i > 0 else x_bar
         return grads, out_bar
 
-    def backward(self, params, saved, out_bar, input_bar=True):
+    def backward(self, params, saved, out_bar, input_bar=True, work=None):
         """(every layer's out_bar, x_bar): the pullback but for the parameters' gradients, which `gradients` adds."""
         xp, _ = namespace(out_bar)
         _, act_vjp = ACTIVATIONS[self.activation]
         out_bars = [out_bar]
         for i in range(len(saved) - 1, -1 if input_bar else 0, -1):
-            x_bar = xp.matmul(out_bars[0], xp.swapaxes(params[f"{i}.weight"], -1, -2))
-            out_bars.insert(0, act_vjp(saved[i], x_bar) if i > 0 else x_bar)
+            out = None if work is None else work.empty(f"{i}.x_bar", saved[i].shape, saved[i])
+            x_bar = xp.matmul(out_bars[0], xp.swapaxes(params[f"{i}.weight"], -1, -2), out=out)
+            if i > 0 and work is not None and self.activation == "relu":
+                out_bars.insert(0, xp.multiply(x_bar, saved[i] > 0, out=x_bar))
+            else:
+                out_bars.insert(0, act_vjp(saved[i], x_bar) if i > 0 else x_bar)
         return (out_bars[1:], out_bars[0]) if input_bar else (out_bars, None)
 
     def gradients(self, params, saved, out_bars):

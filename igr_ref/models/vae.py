@@ -151,9 +151,9 @@ class VAE:
         o, saved = self.encoder.run(part(params, "encoder"), x, work, batch_last=True)
         return o[..., None, :, :], saved
 
-    def gradients(self, params, o, saved, q_grads, decoder_grads, work=None):
+    def gradients(self, params, o, saved, q_grads, decoder_grads, work=None, chained=False):
         """Gradients by all parameters, of the mean over S and B, from per-sample ones ([R,] S, B, N, .) by q's."""
-        bar = self.family.output_bar(q_grads, o)
+        bar = self.family.output_bar(q_grads, o, chained)
         xp, _ = namespace(bar)
         size = bar.shape[-3] * bar.shape[-2]
         over_samples = bar[..., 0, :, :] if bar.shape[-3] == 1 else xp.sum(bar, axis=-3)
@@ -179,10 +179,12 @@ class VAE:
 
         def f(z):
             lead = z.shape[:-2]  # ([R,] S, B)
-            rows = z.reshape(*lead[:-2], lead[-2] * lead[-1], -1)  # the decoder sees S B rows
+            replicas = x.shape[:-2]
+            rows = z.reshape(*replicas, -1, z.shape[-2] * z.shape[-1])  # the decoder sees S B rows
             outputs, saved = self.decoder.run(decoder_params, rows, layers)
             outputs = outputs.reshape(*lead, -1)
-            log_p, bar = self.likelihood.log_prob_and_grad(x[..., None, :, :], outputs, pixels)
+            images = x.reshape(*replicas, *(1,) * (len(lead) - len(replicas) - 1), *x.shape[-2:])
+            log_p, bar = self.likelihood.log_prob_and_grad(images, outputs, pixels)
             bar = bar.reshape(*rows.shape[:-1], -1)
             share = 1.0 / (lead[-2] * lead[-1]) if weights is None else weights.reshape(*rows.shape[:-1], 1)
             xp, _ = namespace(bar)

@@ -112,7 +112,7 @@ def _tables(nodes):
 def _start(located, want):
     """x (L,) in [0, 1], m = edge + x span, by the polynomial: its integral is a cubic in each cell of the table."""
     xp, _ = namespace(want)
-    table = xp.matmul(located.masses, xp.asarray(_tables(located.masses.shape[1])))
+    table = xp.matmul(located.masses, xp.asarray(_tables(located.masses.shape[1])).astype(want.dtype))
     integral, density = table[:, : CELLS + 1], table[:, CELLS + 1 :] * (2 / CELLS)
     lower = located.span > 0
     want = xp.where(lower, want, xp.sum(located.masses, axis=-1) - want)
@@ -121,10 +121,10 @@ def _start(located, want):
     first, f, g = integral[rows, cell], density[rows, cell], density[rows, cell + 1]
     rise = integral[rows, cell + 1] - first
     c_2, c_3 = 3 * rise - 2 * f - g, f + g - 2 * rise
-    s = xp.clip((want - first) / xp.maximum(rise, 1e-300), 0, 1)
+    s = xp.clip((want - first) / xp.maximum(rise, 1e-30), 0, 1)
     for _ in range(3):
         slope = f + s * (2 * c_2 + 3 * c_3 * s)
-        s = xp.clip(s - (first + s * (f + s * (c_2 + c_3 * s)) - want) / xp.maximum(slope, 1e-300), 0, 1)
+        s = xp.clip(s - (first + s * (f + s * (c_2 + c_3 * s)) - want) / xp.maximum(slope, 1e-30), 0, 1)
     x = (cell + s) / CELLS
     return xp.where(lower, x, 1 - x)
 

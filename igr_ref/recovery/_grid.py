@@ -41,13 +41,19 @@ FINE = Rule()  # P to 2e-14, P_k times its score to 3e-13, for sigma from .05 to
 SINGLE = Rule(width=8.0, close=1e-5, degree=11, reach=7.0, inner=14)
 
 
-def edges(mu, sigma, rule):
-    """(edges (L, P+1), non-decreasing; number of panels (L,)) for laws mu, sigma (L, n), float64.
+def edges(mu, sigma, rule, log_at_zero=None):
+    """(edges (L, P+1), non-decreasing; number of panels (L,)) for laws mu, sigma (L, n).
 
-    P is the largest number of panels; rows with fewer repeat their last edge.
+    P is the largest number of panels; rows with fewer repeat their last edge. log_at_zero: log S(0) (L, 1), if known.
     """
     xp, _ = namespace(mu)
-    low = _low(mu, sigma, rule.reach)
+    if log_at_zero is None:
+        low = _low(mu, sigma, rule.reach)
+    else:
+        low = xp.zeros_like(log_at_zero)
+        (i,) = xp.nonzero(log_at_zero[:, 0] < _log_tail(rule.reach))
+        if i.size:
+            low[i] = _low(mu[i], sigma[i], rule.reach)
     high = xp.maximum(xp.max(mu + rule.reach * sigma, axis=-1, keepdims=True), low)
     precision = sigma**-2
     end, found = low, [low]
@@ -57,7 +63,7 @@ def edges(mu, sigma, rule):
         own = xp.max((a < rule.reach) * (1 - c) * precision, axis=-1, keepdims=True)
         rate = xp.sqrt(xp.sum(c * precision, axis=-1, keepdims=True) + own)
         # the last rate may be 0: no Phi_j moves any more
-        step = rule.width / xp.maximum(rate, 1e-300)
+        step = rule.width / xp.maximum(rate, 1e-30)
         end = xp.where(step < high - end, end + step, high)
         found.append(end)
     all_edges = xp.concatenate(found if len(found) > 1 else [low, low], axis=-1)
@@ -68,15 +74,20 @@ def _low(mu, sigma, reach):
     """(L, 1): 0, or a t > 0 with log S(t) a little below log Phi(-reach)."""
     xp, _ = namespace(mu)
     t = xp.maximum(xp.max(mu - reach * sigma, axis=-1, keepdims=True), 0)
-    target = math.log(0.5 * math.erfc(reach / math.sqrt(2)))
+    target = _log_tail(reach)
     for _ in range(100):
         ratio, log_Phi = hazard_and_log((t - mu) / sigma, 8)
         missing = target - xp.sum(log_Phi, axis=-1, keepdims=True)
         if not bool(xp.any(missing > 1)):
             break
         slope = xp.sum(ratio / sigma, axis=-1, keepdims=True)
-        t = t + xp.maximum(missing, 0) / xp.maximum(slope, 1e-300)  # 0 where log S is
+        t = t + xp.maximum(missing, 0) / xp.maximum(slope, 1e-30)  # 0 where log S is
     return t
+
+
+def _log_tail(reach):
+    """log Phi(-reach)."""
+    return math.log(0.5 * math.erfc(reach / math.sqrt(2)))
 
 
 def over_laws(function, mu, sigma, *more, rule=FINE):

@@ -27,23 +27,23 @@ ROOT = math.sqrt(2 * math.pi)
 
 @functools.cache
 def _coefficients(degree):
-    """2 c_i / sqrt(2 pi), i = degree..0: the sum times e^{-x^2/2} is 2 Phi(-x)."""
+    """c_i / sqrt(2 pi), i = degree..0: the sum times e^{-x^2/2} is Phi(-x)."""
 
     def ratio(s):
         return scipy.special.erfcx((BETA / (s - ALPHA) - SHIFT) / math.sqrt(2))
 
-    return [float(c) for c in chebyshev.cheb2poly(chebyshev.chebinterpolate(ratio, degree))[::-1]]
+    return [0.5 * float(c) for c in chebyshev.cheb2poly(chebyshev.chebinterpolate(ratio, degree))[::-1]]
 
 
-def phi_and_Phi(a, degree=DEGREE):
-    """(phi(a), Phi(a)) in float64, for a >= -END. In place where it can be: this is a hot path."""
+def phi_and_Phi(a, degree=DEGREE, out=(None, None)):
+    """(phi(a), Phi(a)) in a's dtype, a >= -END, in the arrays `out`. In place where it can be: this is a hot path."""
     xp, _ = namespace(a)
-    s = xp.abs(a)
+    s = xp.abs(a, out=out[0])
     s += SHIFT
     xp.divide(BETA, s, out=s)
     s += ALPHA
     first, *rest = _coefficients(degree)
-    tail = s * first
+    tail = xp.multiply(s, first, out=out[1])
     for c in rest[:-1]:
         tail += c
         tail *= s
@@ -53,9 +53,8 @@ def phi_and_Phi(a, degree=DEGREE):
     xp.exp(s, out=s)
     tail *= s
     s *= 1 / ROOT
-    upper = a >= 0
-    tail *= upper - 0.5  # Phi = tail where a < 0, 1 - tail elsewhere
-    return s, xp.subtract(upper, tail, out=tail)
+    tail = xp.subtract(a >= 0, tail, out=tail if out[1] is None else out[1])
+    return s, xp.abs(tail, out=tail)  # Phi = tail where a < 0, 1 - tail elsewhere
 
 
 def hazard_and_log(a, degree=DEGREE):

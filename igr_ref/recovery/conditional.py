@@ -22,7 +22,7 @@ import numpy
 
 from ..backend import namespace
 from ..numerics import log_softmax, log_softmax_vjp, sigmoid
-from ._normal import END, phi_and_Phi
+from ._normal import DEGREE, END, phi_and_Phi
 from ._tails import below, log_ndtr_and_grad, ndtri_exp
 from ._winner import maxima
 
@@ -48,27 +48,35 @@ def coupled(mu, sigma, b, y):
     return coupled_below(mu64, sigma64, b, y, m, dm, mu.dtype)
 
 
-def below_maximum(mu, sigma, b, v, m, dm, dtype):
-    """(y, saved) in dtype: all coordinates but the winner's, given m (..., 1) and dm; float64 arrays of one shape."""
+def below_maximum(mu, sigma, b, v, m, dm, dtype, degree=DEGREE):
+    """(y, saved) in dtype: all coordinates but the winner's, given m (..., 1) and dm; floating arrays of one shape.
+
+    degree: of the polynomial for Mills' ratio.
+    """
     xp, _ = namespace(mu)
     u = (m - mu) / sigma
-    q, r = _quantiles_below(u, v)
+    q, r = _quantiles_below(u, v, degree)
     won = b[..., :-1] > 0
     top = xp.where(b[..., -1:] > 0, 0, xp.maximum(m.astype(dtype), numpy.finfo(dtype).tiny))
     y = xp.where(won, top, below((mu + sigma * q).astype(dtype), top))
     return y, _saved(dtype, won, u, q, r, dm)
 
 
-def coupled_below(mu, sigma, b, y, m, dm, dtype):
-    """`saved` for given y."""
+def coupled_below(mu, sigma, b, y, m, dm, dtype, degree=None):
+    """`saved` for given y; degree: of the polynomial for Mills' ratio, None for the ratio itself."""
     xp, _ = namespace(mu)
     if not bool(xp.all(y <= m)):
         raise ValueError("y must be a point with h(y) = b")
     u, q = (m - mu) / sigma, (y - mu) / sigma
-    return _saved(dtype, b[..., :-1] > 0, u, q, log_ndtr_and_grad(u)[1] / log_ndtr_and_grad(q)[1], dm)
+    if degree is None or bool(xp.any(q < -END)):  # q <= u
+        r = log_ndtr_and_grad(u)[1] / log_ndtr_and_grad(q)[1]
+    else:
+        of_u, of_q = (phi_and_Phi(at, degree) for at in (u, q))
+        r = of_u[0] / of_u[1] * (of_q[1] / of_q[0])
+    return _saved(dtype, b[..., :-1] > 0, u, q, r, dm)
 
 
-def _quantiles_below(u, v):
+def _quantiles_below(u, v, degree=DEGREE):
     """(q, r): q = Phi^-1(v Phi(u)) and r = v phi(u)/phi(q) = (phi/Phi)(u) / (phi/Phi)(q).
 
     With the smaller tail Phi(-|u|), neither v Phi(u) nor 1 - v Phi(u) = (1 - v) + v Phi(-u) is rounded near 0: q is the
@@ -76,15 +84,15 @@ def _quantiles_below(u, v):
     """
     xp, special = namespace(u)
     if bool(xp.any(u < -END)):
-        log_Phi, ratio = log_ndtr_and_grad(u)
+        log_Phi, ratio = log_ndtr_and_grad(u.astype("float64"))
         q = ndtri_exp(xp.log(v) + log_Phi)
         return q, ratio / log_ndtr_and_grad(q)[1]
-    tail = v * phi_and_Phi(-xp.abs(u))[1]
+    tail = v * phi_and_Phi(-xp.abs(u), degree)[1]
     upper = u > 0
     rest = xp.where(upper, (1 - v) + tail, 1 - tail)
     p = xp.where(upper, v - tail, tail)
     high = p > rest
-    q = special.ndtri(xp.minimum(p, rest)) * (1 - 2.0 * high)
+    q = special.ndtri(xp.minimum(p, rest)) * xp.subtract(1, 2 * high, dtype=u.dtype)
     return q, v * xp.exp(0.5 * (q - u) * (q + u))
 
 
@@ -113,10 +121,10 @@ def _saved(dtype, won, u, q, r, dm):
     return tuple(part.astype(dtype) for part in parts)
 
 
-def checked(mu, sigma, b):
-    """(xp, mu, sigma, b): mu and sigma in float64, broadcast together. ValueError says what is wrong."""
+def checked(mu, sigma, b, dtype="float64"):
+    """(xp, mu, sigma, b): mu and sigma in `dtype`, broadcast together. ValueError says what is wrong."""
     xp, _ = namespace(mu, sigma, b)
-    mu64, sigma64 = xp.broadcast_arrays(mu.astype(xp.float64), sigma.astype(xp.float64))
+    mu64, sigma64 = xp.broadcast_arrays(mu.astype(dtype), sigma.astype(dtype))
     if not bool(xp.all(xp.isfinite(mu64))):
         raise ValueError("mu must be finite, got NaN or infinity")
     if not bool(xp.all(xp.isfinite(sigma64) & (sigma64 > 0))):
@@ -127,11 +135,11 @@ def checked(mu, sigma, b):
     return xp, mu64, sigma64, b
 
 
-def checked_uniforms(v):
+def checked_uniforms(v, dtype="float64"):
     xp, _ = namespace(v)
     if not bool(xp.all((v > 0) & (v < 1))):
         raise ValueError("v must lie strictly between 0 and 1")
-    return v.astype(xp.float64)
+    return v.astype(dtype)
 
 
 def _check_one_hot(b, xp):

@@ -70,14 +70,14 @@ def log_probs(mu, sigma, rule=FINE, accuracy="relative"):
     return xp.reshape(out, mu64.shape[:-1] + out.shape[1:]).astype(mu.dtype)
 
 
-def logarithms(head, log_last):
+def logarithms(head, log_last, tolerance=SUM_TOLERANCE):
     """log P (L, K) from P_k, k < K, and log P_K, after a check of the sum: ArithmeticError, nothing is renormalised."""
     xp, _ = namespace(head)
     positive = head > 0
     log_head = xp.where(positive, xp.log(xp.where(positive, head, 1)), -xp.inf)
     off = xp.abs(xp.sum(head, axis=-1) + xp.exp(log_last[:, 0]) - 1)
     worst = float(xp.max(off)) if off.size else 0.0
-    if not worst <= SUM_TOLERANCE:
+    if not worst <= tolerance:
         raise ArithmeticError(f"Prop. 2: the quadrature's probabilities sum to 1 only within {worst:.2e}")
     return xp.concatenate([log_head, log_last], axis=-1)
 
