@@ -28,7 +28,7 @@ PATTERN = re.compile(
 )
 MORE = {
     "prior": ["_moments", "_as_printed", "_kl_as_published"],
-    "transforms.planar_flow": ["PlanarFlow.__init__", "PlanarFlow._slope", "PlanarFlow._outer", "PlanarFlow._across"],
+    "transforms.planar_flow": ["PlanarFlow.__init__", "PlanarFlow.run", "PlanarFlow._outer"],
     "transforms.stick_breaking": ["_sum_after", "_sticks_left"],
     "transforms.base": ["add_term"],
     "distributions.igr": ["IGR.flow_log_prob"],
