@@ -37,9 +37,9 @@ def softplus_grad(x):
 
 
 def sigmoid(x):
-    """1 / (1 + e^-x)."""
-    _, special = namespace(x)
-    return special.expit(x)
+    """1 / (1 + e^-x). Complex x, as a complex step has it, by the formula itself."""
+    xp, special = namespace(x)
+    return 1 / (1 + xp.exp(-x)) if xp.iscomplexobj(x) else special.expit(x)
 
 
 def sigmoid_grad(x):
