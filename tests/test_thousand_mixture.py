@@ -6,6 +6,7 @@ longdouble; the sampled part of the ELBO by a complex step; all of it by autogra
 
 from __future__ import annotations
 
+import autograd
 import autograd.numpy as anp
 import numpy
 import pytest
@@ -102,26 +103,36 @@ def moved(o, directions):
     return [x + 1j * STEP * d for x, d in zip(o, directions, strict=True)]
 
 
-@pytest.mark.parametrize("c", [1.0, 0.6])
+@pytest.mark.parametrize("c, rho", [(1.0, None), (0.6, None), (1.0, 0.8)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_elbo(kind, c):
-    label = {"equation": f"mixture ELBO, {kind}", "function": f"{OBJECTIVE}elbo (gradient)"}
+def test_elbo(kind, c, rho):
+    """Whole, and cut to the components that rho keeps of a batch; the others have no gradient."""
+    label = {"equation": f"mixture ELBO, {kind}{', cut' if rho else ''}", "function": f"{OBJECTIVE}elbo (gradient)"}
+    options, all_kept = {"concentration": c, "rho": rho}, []
     for _, o, means, eps, decoder, directions in cases(kind, 2, 0.7):
-        got = [elbo(posterior(kind, o, means, concentration=c), eps, decoder).grads[name][0] for name in names(kind)]
+        q = posterior(kind, o, means, **options)
+        found = elbo(q, eps, decoder).grads
+        got = [found[name][0] for name in names(kind)]
+        kept = means.shape[0] if rho is None else int(q.kept(q.sticks.logs(q.sticks.run(eps[0])[0])[1]).max())
+        all_kept.append(kept / means.shape[0])
 
-        def own(*o, eps=eps, means=means, decoder=decoder):
-            return anp.sum(elbo(posterior(kind, o, means, concentration=c), eps, decoder).loss)
+        def own(o, eps=eps, means=means, decoder=decoder):
+            return anp.sum(elbo(posterior(kind, o, means, **options), eps, decoder).loss)
 
-        size = numpy.linalg.norm(got[2].reshape(len(got[2]), -1), axis=1)
-        check_tape(got, own, o, scale=1e-2 * size, **label)
         first, second, mu, log_var = moved(o, directions)
-        pi = exact.mixing_weights(exact.stick(kind, first, second, eps[0][0]))
+        pi = exact.mixing_weights(exact.stick(kind, first, second, eps[0][0]), kept)
         kl_z = 0.5 * numpy.sum(numpy.exp(log_var) - log_var - 1 + (mu - means) ** 2, axis=-1)
-        loss = numpy.sum(pi * (kl_z - decoder.value(mu + numpy.exp(log_var / 2) * eps[1][0])), axis=-1)
-        sticks, _ = dot(KL_SLOPES[kind](*o[:2], c), directions[:2])
-        along, size = dot(got, directions)
-        check_rows(along, loss.imag / STEP + sticks, oracle="complex step, sticks' KL by quadrature", scale=size,
+        log_p = decoder.value(mu + numpy.exp(log_var / 2) * eps[1][0])
+        loss = numpy.sum(pi * (kl_z - log_p)[:, :kept], axis=-1)
+        sticks, _ = dot([slope[:, : kept - 1] for slope in KL_SLOPES[kind](*o[:2], c)],
+                        [d[:, : kept - 1] for d in directions[:2]])  # fmt: skip
+        size = numpy.linalg.norm(got[2].reshape(len(got[2]), -1), axis=1)
+        along, terms = dot(got, directions)
+        check_rows(along, loss.imag / STEP + sticks, oracle="complex step, sticks' KL by quadrature", scale=terms,
                    **label)  # fmt: skip
+        for g, want in zip(got, autograd.grad(own)(tuple(o)), strict=True):  # all of o on one tape: a cut needs it
+            check_rows(g, want, oracle="autograd", scale=1e-2 * size, **label)
+    assert (min(all_kept) < 1) == (rho is not None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
