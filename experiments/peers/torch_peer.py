@@ -8,9 +8,11 @@ import math
 import torch
 import torch.nn.functional as F
 
-from . import threads
+from . import ours, threads
 
 torch.set_num_threads(threads())
+# Tensors beforehand: a compiled step must not come upon NumPy's arrays.
+PRIORS = {model: tuple(map(torch.as_tensor, prior)) for model, prior in ours.PRIORS.items() if prior}
 
 
 def mlp(params, prefix, x):
@@ -32,7 +34,7 @@ def objective(task, params, x, noise):
         z = torch.exp(y)
     else:
         mu, log_sigma = (half.reshape(-1, n, k - 1) for half in torch.chunk(o, 2, dim=-1))
-        mu_0, log_sigma_0 = (torch.as_tensor(value, dtype=o.dtype) for value in task.prior)
+        mu_0, log_sigma_0 = (value.to(o.dtype) for value in PRIORS[task.model])
         y = mu + torch.exp(log_sigma) * noise
         if task.model == "igr_planar":
             log_q = log_normal(mu, log_sigma, y)
