@@ -12,36 +12,20 @@ from __future__ import annotations
 import numpy
 
 from igr_ref import noise
-from igr_ref.models import Adam, Buffers
+from igr_ref.models import Buffers
 from igr_ref.recovery import conditional, gaussian_argmax, stick_breaking
 from igr_ref.recovery.drawn_single import drawn_single
 
-from . import plan, programs
+from . import plan
 from .peers import ours
-from .train import AHEAD, gather
 
 MODELS = ("igr_i", "gs")
 STICK_LAWS = 40  # of which the exact law of IGR-SB is timed
 
 
-class Stepper:
-    """Training steps of a config on the task's images, as `experiments.train` makes them."""
-
-    def __init__(self, task, **fields):
-        config = plan.from_dict({**task.config().as_dict(), "prior_temperature": None, **fields})
-        facts = {"prior": dict(zip(("mu", "log_sigma"), task.prior, strict=True)) if task.prior else {}}
-        self.task, self.t, self.rngs = task, 0, {}
-        self.program = programs.program(config)(config, task.dataset, numpy, facts)
-        self.adam = Adam(self.program.params, config.learning_rate)
-        self.batch = gather(task.dataset, task.images, task.batch_size, config.dtype)
-
-    def run(self, steps):
-        for _ in range(steps):
-            if self.t not in self.rngs:
-                self.rngs = {t: noise.generator(1, "train", t) for t in range(self.t, self.t + AHEAD)}
-            _, _, grads = self.program.grads(self.batch(self.task.rows(self.t)), self.rngs.pop(self.t))
-            self.adam.step(self.program.params, grads)
-            self.t += 1
+def stepper(task, **fields):
+    """Training steps of the task's config with other `fields`, the prior at the posterior's temperature."""
+    return ours.Trainer(task, plan.from_dict({**task.config().as_dict(), "prior_temperature": None, **fields}))
 
 
 def measure(dataset, options, take_turns, say=print):
@@ -59,9 +43,9 @@ def measure(dataset, options, take_turns, say=print):
 
 def step_times(task, steps, rounds, take_turns):
     contestants = {
-        "plain": Stepper(task),
-        "RELAX": Stepper(task, estimator="relax"),
-        "RELAX, coupled": Stepper(task, estimator="relax", relax_coupled=True),
+        "plain": stepper(task),
+        "RELAX": stepper(task, estimator="relax"),
+        "RELAX, coupled": stepper(task, estimator="relax", relax_coupled=True),
     }
     return take_turns({name: (lambda one=one: one.run(steps)) for name, one in contestants.items()}, rounds, steps)
 
@@ -69,10 +53,10 @@ def step_times(task, steps, rounds, take_turns):
 def law_times(dataset, options, take_turns):
     """{what: microseconds a law of K = 10}."""
     task = ours.task("igr_i", options.architectures[0], dataset)
-    stepper = Stepper(task, estimator="relax")
+    trainer = stepper(task, estimator="relax")
     x = task.images[: task.batch_size].astype("float32")
-    model, rng = stepper.program.model, noise.generator(0, "laws of RELAX")
-    q = model.posterior(stepper.program.params, x)
+    model, rng = trainer.program.model, noise.generator(0, "laws of RELAX")
+    q = model.posterior(trainer.program.params, x)
     mu, sigma = q.mu, numpy.exp(q.log_sigma)
     b = q.discretize(noise.normal(rng, mu.shape, "float32"))
     v, p_bar, work = noise.uniform(rng, mu.shape, "float32"), noise.normal(rng, b.shape, "float32"), Buffers()

@@ -87,11 +87,11 @@ def task(model, architecture, dataset, **options):
 
 
 class Trainer:
-    """Our step as `experiments.train` makes it."""
+    """Our step as `experiments.train` makes it, of the task's config or another of the same model and data."""
 
-    def __init__(self, task):
+    def __init__(self, task, config=None):
         self.task, self.t, self.rngs = task, 0, {}
-        config = task.config()
+        config = config or task.config()
         keys = ("mu", "log_sigma")
         facts = {"prior": dict(zip(keys, task.prior, strict=True)) if task.prior else {}}
         self.program = programs.program(config)(config, task.dataset, numpy, facts)
