@@ -44,7 +44,7 @@ def reparameterization(q, noise, f, p=None):
 
 
 def _flow(q, p, saved, z_bar):
-    """(KL, gradients of f and the KL) where q and p share g but not the flow before it, which is gone back through once."""
+    """(KL, gradients of f and the KL) where q and p share g but not the flow before it: one way back through it."""
     flow, flow_0 = q.own_flows(p)
     x, kept = q.flow_run(flow, saved)
     log_p, from_p = p.flow_log_prob(flow_0, flow_0.inverse(x))

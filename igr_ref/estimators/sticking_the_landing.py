@@ -48,7 +48,7 @@ def _igr(q, p, saved):
 
 
 def _flow(q, p, saved, z_bar, stop_flow):
-    """(KL, gradients of f and the KL): the flow is gone back through once for both."""
+    """(KL, gradients of f and the KL): one way back through the flow for both."""
     flow, flow_0 = q.own_flows(p)
     y = saved[1]
     x, kept = q.flow_run(flow, saved)

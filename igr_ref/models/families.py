@@ -141,16 +141,16 @@ class PlanarFamily(IGRFamily):
 
     def posterior(self, o, own):
         xp, _ = namespace(o)
-        w, u, b = (
-            xp.stack([own[f"{i}.{name}"] for i in range(self.FLOWS)], axis=-1 if name == "b" else -2) for name in "wub"
-        )
-        flows = PlanarFlows(w, u, b, precise=False)
+        axes = {"w": -2, "u": -2, "b": -1}  # of the flows
+        parts = {n: xp.stack([own[f"{i}.{n}"] for i in range(self.FLOWS)], axis=a) for n, a in axes.items()}
+        flows = PlanarFlows(**parts, precise=False)
         return IGR(*self._parameters(o), Chain(flows, self.transform), validate=False)
 
     def own_bars(self, grads):
-        """The flows are the chain's first link; its gradients are sums already (`transforms.planar_flows`)."""
-        tails = {"w": (slice(None),), "u": (slice(None),), "b": ()}
-        return {f"{i}.{name}": grads[f"0.{name}"][(..., i, *tail)] for i in range(self.FLOWS) for name, tail in tails.items()}
+        """The flows are the first link of q's chain, and its gradients are such sums (`transforms.planar_flows`)."""
+        w, u, b = (grads[f"0.{name}"] for name in "wub")
+        each = ({"w": w[..., i, :], "u": u[..., i, :], "b": b[..., i]} for i in range(self.FLOWS))
+        return {f"{i}.{name}": bar for i, bars in enumerate(each) for name, bar in bars.items()}
 
 
 def _softmax(temperature, delta):

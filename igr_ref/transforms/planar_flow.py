@@ -73,7 +73,7 @@ class PlanarFlow(Transform):
         return (y_bar if z_bar is None else z_bar + y_bar), {"w": w_bar, "u": u_bar, "b": s_bar}
 
     def constants_pullback(self, u_tilde_bar, psi_bar):
-        """(w_bar, u_bar) from cotangents on u~ and on the log-determinant's psi: linear in both, so sums will do too."""
+        """(w_bar, u_bar) from cotangents on u~ and on the log-determinant's psi: linear in both, so sums will do."""
         # (1) u~ = u + kappa w/||w||^2, kappa = psi - c. By w with c held: kappa/||w||^2 times the reflection of
         #     u~_bar across the plane normal to w. By c: dkappa/dc = sigmoid(c) - 1 = -sigmoid(-c).
         a, along, rest = self._split(u_tilde_bar)
