@@ -79,7 +79,7 @@ def test_pullback(dtype):
             z_bar, log_det_bar = (bar * on for bar, on in zip(bars, which, strict=True))
             y_bar, found = flows.vjp(y, *(bar if on else None for bar, on in zip(bars, which, strict=True)))
             want = from_oracles(y, params, z_bar, log_det_bar)
-            tolerance = 1e-11 if dtype == "float64" else 2e-4 if not precise else 1e-6
+            tolerance = 1e-11 if dtype == "float64" else 2e-5 if not precise else 1e-6
             for name, got in {"y": y_bar, **found}.items():
                 gradcheck.check(
                     got, want[name], tolerance, dtype=dtype, oracle="every partial derivative",
@@ -103,7 +103,7 @@ def test_pullback(dtype):
 def test_it_is_the_chain_of_flows(dtype):
     """Value, determinant, pullback and J^{-T} of the readable formula, to the dtype's own rounding."""
     tolerance = 1e-12 if dtype == "float64" else 3e-5
-    for rng, (y, bars, params) in cases(60, 2, dtype):
+    for _, (y, bars, params) in cases(60, 2, dtype):
         flows = PlanarFlows(*params, precise=False)
         chain = Chain(*(PlanarFlow(*flow, precise=False) for flow in one_by_one(y, params)))
         z, saved = flows.run(y)
