@@ -29,6 +29,7 @@ PATTERN = re.compile(
 MORE = {
     "prior": ["_moments", "_as_printed", "_kl_as_published"],
     "transforms.planar_flow": ["PlanarFlow.__init__", "PlanarFlow.run", "PlanarFlow._outer"],
+    "transforms.planar_flows": ["PlanarFlows.__init__", "PlanarFlows.run", "_plus"],
     "transforms.stick_breaking": ["_sum_after", "_sticks_left"],
     "transforms.base": ["add_term"],
     "distributions.igr": ["IGR.flow_log_prob"],

@@ -34,6 +34,7 @@ TESTS = {  # module below igr_ref -> the test files that must catch its mutants
     "transforms.stick_breaking": "stick_breaking",
     "transforms.chain": "chain remainder planar_flow",
     "transforms.planar_flow": "planar_flow",
+    "transforms.planar_flows": "planar_flows",
     "transforms.vertex_interpolation": "vertex_interpolation",
     "distributions.base": "igr gumbel_softmax",
     "distributions.categorical": "categorical",

@@ -67,6 +67,20 @@ def test_log_prob_pullback():
         traced = autograd_vjp(lambda *a, bar=bar: anp.sum(bar * gaussian.log_prob(*a)), *args)
         got = gaussian.log_prob_vjp(*args, bar)
         _check_all(got, traced, _log_prob_bars(*args, bar), "eq. 12", "log_prob_vjp")
+        value, by_y = gaussian.log_prob_and_grad(*args)
+        one = numpy.ones_like(bar)
+        alone = autograd_vjp(lambda y, at=args[:2]: anp.sum(gaussian.log_prob(*at, y)), args[2])
+        _check_all((by_y,), alone, _log_prob_bars(*args, one)[2:], "eq. 12", "log_prob_and_grad")
+        standard = (LONG(args[2]) - args[0]) / numpy.exp(LONG(log_sigma))
+        terms = -standard * standard / 2 - LONG(log_sigma) - numpy.log(2 * LONG(numpy.pi)) / 2
+        scale = numpy.linalg.norm(numpy.sum(numpy.abs(terms), axis=-1).ravel()) / 100
+        for got_value, name in (
+            (value, "log_prob_and_grad"),
+            (gaussian.standard_log_prob(standard.astype("f8"), log_sigma), "standard_log_prob"),
+        ):
+            want = numpy.sum(terms, axis=-1)
+            about = {"equation": "eq. 12", "function": f"distributions.gaussian.{name}", "oracle": "longdouble"}
+            check(got_value, want, scale=scale, **about)
         small = [numpy.asarray(x, "f4") for x in (*args, bar)]
         _check_float32(gaussian.log_prob_vjp(*small), _log_prob_bars(*small), "eq. 12", "log_prob_vjp")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from ..backend import namespace
-from ..numerics import log_normal_pdf, select
+from ..numerics import LOG_2PI, log_normal_pdf, select
 
 
 def sample(mu, log_sigma, eps):
@@ -38,6 +38,21 @@ def log_prob_vjp(mu, log_sigma, y, bar):
     standard = (y - mu) * xp.exp(-log_sigma)
     mu_bar = bar[..., None] * standard * xp.exp(-log_sigma)
     return mu_bar, bar[..., None] * (standard * standard - 1), -mu_bar
+
+
+def log_prob_and_grad(mu, log_sigma, y):
+    """(log_prob, its gradient by y, -(y - mu)/sigma^2), at once."""
+    xp, _ = namespace(mu, y)
+    inverse = xp.exp(-log_sigma)
+    standard = (y - mu) * inverse
+    return standard_log_prob(standard, log_sigma), -inverse * standard
+
+
+def standard_log_prob(standard, log_sigma):
+    """log_prob at y = mu + sigma standard: along the path of eq. 10, from the noise itself."""
+    xp, _ = namespace(standard, log_sigma)
+    constant = xp.sum(log_sigma, axis=-1) + 0.5 * LOG_2PI * standard.shape[-1]
+    return -0.5 * xp.sum(standard * standard, axis=-1) - constant
 
 
 def kl(mu, log_sigma, mu_0, log_sigma_0):

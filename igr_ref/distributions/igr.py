@@ -114,6 +114,12 @@ class IGR(Relaxation):
         links = of_transform[: len(flow.links)]
         return links[-1][1], links
 
+    def pullback_behind(self, flow, saved, z_bar):
+        """(x_bar, parameter gradients) of the links behind the flow, one of `own_flows`: the pullback up to x."""
+        if isinstance(flow, Identity):
+            return self.transform.pullback(saved[2], z_bar)
+        return self.transform.pullback(saved[2], z_bar, first=len(flow.links))
+
     def flow_log_prob(self, flow, y, saved=None):
         """(log q(x), d log q/dx) at x = flow(y), for one of `own_flows`; q's parameters and the flow's are held fixed.
 
@@ -123,11 +129,11 @@ class IGR(Relaxation):
         J_f^{-T} moves it to x.
         """
         xp, _ = namespace(y)
-        log_normal = gaussian.log_prob(self.mu, self.log_sigma, y)
-        one = xp.ones_like(log_normal)
-        _, _, y_bar = gaussian.log_prob_vjp(self.mu, self.log_sigma, y, one)
+        log_normal, y_bar = gaussian.log_prob_and_grad(self.mu, self.log_sigma, y)
+        if isinstance(flow, Identity):
+            return log_normal, y_bar
         saved = flow.run(y)[1] if saved is None else saved
-        det_bar, _ = flow.pullback(saved, None, -one)
+        det_bar, _ = flow.pullback(saved, None, -xp.ones_like(log_normal))
         return log_normal - flow.saved_log_det(saved), flow.inverse_pullback(saved, y_bar + det_bar)
 
     def category(self, noise):

@@ -23,13 +23,13 @@ def reparameterization(q, noise, f, p=None):
     xp, _ = namespace(noise)
     z, saved = q.run(noise)
     value, z_bar = f(z)
+    if p is not None and isinstance(q, IGR) and not q.same_transform(p):
+        kl, grads = _flow(q, p, saved, z_bar)
+        return Estimate(value, over_variables(kl), grads)
     grads = q.pullback(saved, z_bar)
     if p is None:
         return Estimate(value, xp.zeros_like(value), grads)
-    if isinstance(q, IGR) and not q.same_transform(p):
-        kl, kl_grads = _flow(q, p, saved)
-        grads = add_grads(grads, kl_grads)
-    elif isinstance(q, IGR):
+    if isinstance(q, IGR):
         kl, kl_grads = q.kl_and_grads(p)
         grads = add_grads(grads, kl_grads)
     elif isinstance(q, GumbelSoftmax):
@@ -43,14 +43,14 @@ def reparameterization(q, noise, f, p=None):
     return Estimate(value, over_variables(kl), grads)
 
 
-def _flow(q, p, saved):
-    """KL and its gradients where q and p share g but not the flow before it."""
+def _flow(q, p, saved, z_bar):
+    """(KL, gradients of f and the KL) where q and p share g but not the flow before it: one way back through it."""
     flow, flow_0 = q.own_flows(p)
-    y = saved[1]
     x, kept = q.flow_run(flow, saved)
-    log_p, x_bar = p.flow_log_prob(flow_0, flow_0.inverse(x))
+    log_p, from_p = p.flow_log_prob(flow_0, flow_0.inverse(x))
+    x_bar, shared_bars = q.pullback_behind(flow, saved, z_bar)
     xp, _ = namespace(log_p)
-    y_bar, flow_bars = flow.pullback(kept, -x_bar, -xp.ones_like(log_p))
+    y_bar, flow_bars = flow.pullback(kept, x_bar - from_p, -xp.ones_like(log_p))
     grads = q.pullback_y(saved, y_bar)
-    kl = gaussian.log_prob(q.mu, q.log_sigma, y) - flow.saved_log_det(kept) - log_p
-    return kl, {**grads, "log_sigma": grads["log_sigma"] - 1, **flow_bars}
+    kl = gaussian.standard_log_prob(saved[0], q.log_sigma) - flow.saved_log_det(kept) - log_p
+    return kl, {**grads, "log_sigma": grads["log_sigma"] - 1, **flow_bars, **shared_bars}

@@ -27,12 +27,13 @@ def sticking_the_landing(q, noise, f, p, stop_flow=True):
     """
     z, saved = q.run(noise)
     value, z_bar = f(z)
-    grads = q.pullback(saved, z_bar)
     if isinstance(q, IGR) and not q.same_transform(p):
-        kl, kl_grads = _flow(q, p, saved, stop_flow)
+        kl, grads = _flow(q, p, saved, z_bar, stop_flow)
     else:
+        grads = q.pullback(saved, z_bar)
         kl, kl_grads = (_igr if isinstance(q, IGR) else _gumbel_softmax)(q, p, saved)
-    return Estimate(value, over_variables(kl), add_grads(grads, kl_grads))
+        grads = add_grads(grads, kl_grads)
+    return Estimate(value, over_variables(kl), grads)
 
 
 def _igr(q, p, saved):
@@ -46,21 +47,22 @@ def _igr(q, p, saved):
     return log_q - log_p, q.pullback_y(saved, from_q - from_p)
 
 
-def _flow(q, p, saved, stop_flow):
+def _flow(q, p, saved, z_bar, stop_flow):
+    """(KL, gradients of f and the KL): one way back through the flow for both."""
     flow, flow_0 = q.own_flows(p)
     y = saved[1]
     x, kept = q.flow_run(flow, saved)
     log_q, from_q = q.flow_log_prob(flow, y, kept)
     log_p, from_p = p.flow_log_prob(flow_0, flow_0.inverse(x))
+    x_bar, shared_bars = q.pullback_behind(flow, saved, z_bar)
     if stop_flow:
-        y_bar, flow_bars = flow.pullback(kept, from_q - from_p)
+        y_bar, flow_bars = flow.pullback(kept, x_bar + (from_q - from_p))
     else:
         xp, _ = namespace(log_q)
-        one = xp.ones_like(log_q)
-        _, _, normal_bar = gaussian.log_prob_vjp(q.mu, q.log_sigma, y, one)
-        y_bar, flow_bars = flow.pullback(kept, -from_p, -one)
+        _, normal_bar = gaussian.log_prob_and_grad(q.mu, q.log_sigma, y)
+        y_bar, flow_bars = flow.pullback(kept, x_bar - from_p, -xp.ones_like(log_q))
         y_bar = y_bar + normal_bar
-    return log_q - log_p, {**q.pullback_y(saved, y_bar), **flow_bars}
+    return log_q - log_p, {**q.pullback_y(saved, y_bar), **flow_bars, **shared_bars}
 
 
 def _gumbel_softmax(q, p, saved):

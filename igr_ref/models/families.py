@@ -9,8 +9,9 @@ from __future__ import annotations
 from ..backend import namespace
 from ..distributions import IGR, GumbelSoftmax
 from ..estimators.relax import bounded_parameters
-from ..transforms import Chain, PlanarFlow, SoftmaxPlusPlus, StickBreaking
+from ..transforms import Chain, SoftmaxPlusPlus, StickBreaking
 from ..transforms.base import check_temperature
+from ..transforms.planar_flows import PlanarFlows
 
 
 class Family:
@@ -19,11 +20,15 @@ class Family:
     posterior(o, own)     the relaxation; `own` holds the family's own parameters ({} for most)
     prior(q)              the prior that goes with q
     output_bar(grads, o)  the estimator's gradients as a cotangent on o; chained: they are by o's own parts already
+    own_bars(grads)       those of the own parameters among them, summed over samples and images
     init(rng, dtype)      fresh own parameters, as NumPy arrays
     outputs, noise_size   E, and the number of noise draws an image takes; `noise` names their law
     """
 
     def init(self, rng, dtype):
+        return {}
+
+    def own_bars(self, grads):
         return {}
 
 
@@ -135,16 +140,17 @@ class PlanarFamily(IGRFamily):
         return own
 
     def posterior(self, o, own):
-        def fitted(array, tail):  # (R, N, K-1) against o (R, S, B, E): axes for samples and images in between
-            replicas = array.shape[: array.ndim - tail]
-            middle = (1,) * (o.ndim - 1 - len(replicas))
-            return array.reshape(*replicas, *middle, *array.shape[array.ndim - tail :])
+        xp, _ = namespace(o)
+        axes = {"w": -2, "u": -2, "b": -1}  # of the flows
+        parts = {n: xp.stack([own[f"{i}.{n}"] for i in range(self.FLOWS)], axis=a) for n, a in axes.items()}
+        flows = PlanarFlows(**parts, precise=False)
+        return IGR(*self._parameters(o), Chain(flows, self.transform), validate=False)
 
-        flows = []
-        for i in range(self.FLOWS):
-            w, u, b = fitted(own[f"{i}.w"], 2), fitted(own[f"{i}.u"], 2), fitted(own[f"{i}.b"], 1)
-            flows.append(PlanarFlow(w, u, b, validate=False, precise=False))
-        return IGR(*self._parameters(o), Chain(*flows, self.transform), validate=False)
+    def own_bars(self, grads):
+        """The flows are the first link of q's chain, and its gradients are such sums (`transforms.planar_flows`)."""
+        w, u, b = (grads[f"0.{name}"] for name in "wub")
+        each = ({"w": w[..., i, :], "u": u[..., i, :], "b": b[..., i]} for i in range(self.FLOWS))
+        return {f"{i}.{name}": bar for i, bars in enumerate(each) for name, bar in bars.items()}
 
 
 def _softmax(temperature, delta):

@@ -161,10 +161,8 @@ class VAE:
             part(params, "encoder"), saved, over_samples / size, False, None if work is None else work.part("encoder")
         )
         grads = {**named("encoder", encoder_grads), **named("decoder", decoder_grads)}
-        samples = (bar.ndim - 3, bar.ndim - 2)  # S and B, after the replicas
-        for name in part(params, "flow"):
-            grads[f"flow.{name}"] = xp.sum(q_grads[name], axis=samples) / size
-        return grads
+        own = {name: own_bar / size for name, own_bar in self.family.own_bars(q_grads).items()}
+        return grads | named("flow", own)
 
     def reconstruction(self, params, x, weights=None, work=None):
         """(f, decoder_grads): f(z ([R,] S, B, N, K)) = (-log p(x|z) ([R,] S, B), its gradient by z), for an estimator.

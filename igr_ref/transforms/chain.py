@@ -54,9 +54,10 @@ class Chain(Transform):
     def _handed_on(self, position, z):
         return z[..., :-1] if self._cut(position) else z
 
-    def pullback(self, saved, z_bar=None, log_det_bar=None):
+    def pullback(self, saved, z_bar=None, log_det_bar=None, first=0):
+        """With first > 0 only the links from that one on are gone back through: y_bar belongs to its input."""
         bars = {}
-        for position in range(len(self.links) - 1, -1, -1):
+        for position in range(len(self.links) - 1, first - 1, -1):
             if z_bar is not None and self._cut(position):
                 # the K-th coordinate was not handed on: its cotangent is 0
                 xp, _ = namespace(z_bar)

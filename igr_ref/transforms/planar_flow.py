@@ -58,29 +58,32 @@ class PlanarFlow(Transform):
     def pullback(self, saved, z_bar=None, log_det_bar=None):
         y, h, slope, det = saved
         xp, _ = namespace(y, h, det)
-        w, u = self.w, self.u
-        s_bar = psi_bar = a = xp.zeros_like(h)
-        if z_bar is None:
-            w_bar = u_bar = xp.zeros_like(y)
-        else:
+        s_bar = psi_bar = xp.zeros_like(h)
+        u_tilde_bar = xp.zeros_like(y)
+        if z_bar is not None:
             s_bar = slope * _dot(self.u_tilde, z_bar)
-            # (1) u~ = u + kappa w/||w||^2, kappa = psi - c. By w with c held: kappa/||w||^2 times the reflection of
-            #     u~_bar across the plane normal to w. By c: dkappa/dc = sigmoid(c) - 1 = -sigmoid(-c).
             u_tilde_bar = h[..., None] * z_bar
-            a, along, u_bar = self._split(u_tilde_bar)
-            w_bar = (self.kappa / self.norm2)[..., None] * (u_tilde_bar - 2 * along)
-            # (2) By u, directly and through c: u~_bar - sigmoid(-c) a w, of which the part along w is
-            #     a (1 - sigmoid(-c)) = a sigmoid(c); the rest is u_bar.
         if log_det_bar is not None:
             ratio = log_det_bar * slope / det
             s_bar = s_bar - 2 * h * self.psi * ratio
             psi_bar = ratio
+        w_bar, u_bar = self.constants_pullback(u_tilde_bar, psi_bar)
+        w_bar = w_bar + s_bar[..., None] * y
+        y_bar = s_bar[..., None] * self.w
+        return (y_bar if z_bar is None else z_bar + y_bar), {"w": w_bar, "u": u_bar, "b": s_bar}
+
+    def constants_pullback(self, u_tilde_bar, psi_bar):
+        """(w_bar, u_bar) from cotangents on u~ and on the log-determinant's psi: linear in both, so sums will do."""
+        # (1) u~ = u + kappa w/||w||^2, kappa = psi - c. By w with c held: kappa/||w||^2 times the reflection of
+        #     u~_bar across the plane normal to w. By c: dkappa/dc = sigmoid(c) - 1 = -sigmoid(-c).
+        a, along, rest = self._split(u_tilde_bar)
+        w_bar = (self.kappa / self.norm2)[..., None] * (u_tilde_bar - 2 * along)
+        # (2) By u, directly and through c: u~_bar - sigmoid(-c) a w, of which the part along w is
+        #     a (1 - sigmoid(-c)) = a sigmoid(c); the rest is as it was.
         # (3) By w through c: -sigmoid(-c) a of (1), and dpsi/dc = sigmoid(c) of the log-determinant.
         rising, falling = sigmoid(self.c), sigmoid(-self.c)
-        u_bar = u_bar + (rising * (a + psi_bar))[..., None] * w
-        w_bar = w_bar + (rising * psi_bar - falling * a)[..., None] * u + s_bar[..., None] * y
-        y_bar = s_bar[..., None] * w
-        return (y_bar if z_bar is None else z_bar + y_bar), {"w": w_bar, "u": u_bar, "b": s_bar}
+        u_bar = rest + (rising * (a + psi_bar))[..., None] * self.w
+        return w_bar + (rising * psi_bar - falling * a)[..., None] * self.u, u_bar
 
     def inverse_pullback(self, saved, y_bar):
         """J^{-T} y_bar = y_bar - h' (u~.y_bar)/D w."""
