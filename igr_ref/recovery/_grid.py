@@ -51,7 +51,7 @@ def edges(mu, sigma, rule, log_at_zero=None):
         low = lowest(mu, sigma, rule.reach)
     else:
         low = xp.zeros_like(log_at_zero)
-        (i,) = xp.nonzero(log_at_zero[:, 0] < log_tail(rule.reach))
+        (i,) = xp.nonzero(log_at_zero[:, 0] < _log_tail(rule.reach))
         if i.size:
             low[i] = lowest(mu[i], sigma[i], rule.reach)
     high = xp.maximum(xp.max(mu + rule.reach * sigma, axis=-1, keepdims=True), low)
@@ -74,7 +74,7 @@ def lowest(mu, sigma, reach):
     """(L, 1): 0, or a t > 0 with log S(t) a little below log Phi(-reach)."""
     xp, _ = namespace(mu)
     t = xp.maximum(xp.max(mu - reach * sigma, axis=-1, keepdims=True), 0)
-    target = log_tail(reach)
+    target = _log_tail(reach)
     for _ in range(100):
         ratio, log_Phi = hazard_and_log((t - mu) / sigma, 8)
         missing = target - xp.sum(log_Phi, axis=-1, keepdims=True)
@@ -85,7 +85,7 @@ def lowest(mu, sigma, reach):
     return t
 
 
-def log_tail(reach):
+def _log_tail(reach):
     """log Phi(-reach)."""
     return math.log(0.5 * math.erfc(reach / math.sqrt(2)))
 

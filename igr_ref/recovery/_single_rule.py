@@ -21,12 +21,13 @@ import numpy
 from numpy.polynomial import chebyshev
 
 from ..backend import namespace
-from ._grid import log_tail, lowest
+from ._grid import lowest
 from ._quadrature import gauss_legendre
 
+LEAST = -60.0  # log S(low): float32 ends at -87
 LOW, HIGH = 5.2, 5.8  # Phi(-5.2) = 1e-7; the derivatives by sigma grow with the square of the distance
-STEPS = ((5.3, 34), (7.7, 46), (11.0, 62), (16.0, 84), (25.0, 120))  # (sharpness up to which, nodes)
-CELLS = 3
+STEPS = ((8.0, 42), (11.0, 58), (16.0, 82), (25.0, 124))  # (sharpness up to which, nodes)
+CELLS = 2
 
 
 def panels(mu, sigma, rate, log_last):
@@ -35,8 +36,8 @@ def panels(mu, sigma, rate, log_last):
     nodes: how many, of STEPS; 0 where none of them would do.
     """
     xp, _ = namespace(mu)
-    low = xp.zeros_like(log_last)
-    (i,) = xp.nonzero(log_last < log_tail(LOW))
+    low = xp.maximum(xp.max(mu - LOW * sigma, axis=0), 0)  # less than Phi(-LOW) lies below
+    (i,) = xp.nonzero(log_last < LEAST)
     if i.size:
         low[i] = lowest(mu[:, i].T, sigma[:, i].T, LOW)[:, 0]
     width = xp.maximum(xp.max(mu + HIGH * sigma, axis=0) - low, 0.1)  # not 0 where all mu are far below 0
@@ -69,20 +70,18 @@ class Rule:
         xp, _ = namespace(shares)
         cells = CELLS * self.nodes
         table = xp.matmul(shares, self._table)
-        integral, density = table[..., : cells + 1], table[..., cells + 1 :]  # density times the cell's size
+        integral = table[..., : cells + 1]  # then the density, times the cell's size
         cell = xp.argmax(integral[..., 1:] > want[..., None], axis=-1)  # 0 also where there is none
-        cell = xp.where(want < integral[..., -1], cell, cells - 1)[..., None]
-        first, last, f_0, f_1 = (
-            xp.take_along_axis(array, i, axis=-1)[..., 0]
-            for array, i in ((integral, cell), (integral, cell + 1), (density, cell), (density, cell + 1))
-        )
+        cell = xp.where(want < integral[..., -1], cell, cells - 1)
+        at = cell + table.shape[-1] * xp.reshape(xp.arange(cell.size), cell.shape)
+        first, last, f_0, f_1 = (xp.take(xp.reshape(table, (-1,)), at + i) for i in (0, 1, cells + 1, cells + 2))
         rise, want = last - first, want - first
         c_2, c_3 = 3 * rise - 2 * f_0 - f_1, f_0 + f_1 - 2 * rise
         s = xp.clip(want / xp.maximum(rise, 1e-30), 0, 1)
         for _ in range(3):
             slope = f_0 + s * (2 * c_2 + 3 * c_3 * s)
             s = xp.clip(s - (s * (f_0 + s * (c_2 + c_3 * s)) - want) / xp.maximum(slope, 1e-30), 0, 1)
-        return (cell[..., 0].astype(s.dtype) + s) * (1 / cells)
+        return (cell.astype(s.dtype) + s) * (1 / cells)
 
 
 @functools.cache
