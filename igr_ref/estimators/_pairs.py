@@ -95,6 +95,8 @@ class GumbelPair:
 class GaussianPair:
     """o = (mu, log_sigma)."""
 
+    work = None
+
     def __init__(self, q, noise, p=None, work=None):
         xp, _ = namespace(q.mu)
         self.q, self.path, self.sigma, self.work = q, noise.path, xp.exp(q.log_sigma), work
@@ -114,9 +116,7 @@ class GaussianPair:
         if self.work is None:
             return x
         xp, _ = namespace(x)
-        return xp.moveaxis(
-            xp.ascontiguousarray(xp.moveaxis(x, (-2, -1), (axis, axis + 1))), (axis, axis + 1), (-2, -1)
-        )
+        return xp.moveaxis(xp.ascontiguousarray(xp.moveaxis(x, (-2, -1), (axis, axis + 1))), (axis, axis + 1), (-2, -1))
 
     def logits(self, scaled):
         return self._with_last(scaled, math.log(self.q.transform.delta))

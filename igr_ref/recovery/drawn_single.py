@@ -19,6 +19,7 @@ from ._single_rule import STEPS, Rule, panels
 from ._tails import log_ndtr_and_grad
 from .drawn import RARE, Drawn, drawn
 
+CHUNK = 1_000_000  # elements of an array (n, laws, N) at a time
 DEGREE = 8  # of the polynomial for Mills' ratio
 
 
@@ -65,22 +66,28 @@ def _laws(mu, sigma, k, given, uniform, cotangent, work):
         if i.size or (not nodes.size and not parts):
             rows = arrays if i.size == nodes.size else tuple(xp.take(array, i, axis=-1) for array in arrays)
             group = _by_rule if number else _in_double
-            parts.append(group(*rows, uniform, cotangent, number, work))
+            pieces = -(-mu.shape[0] * i.size * number // CHUNK) or 1
+            size = -(-i.size // pieces)
+            for start in range(0, max(i.size, 1), max(size, 1)):
+                piece = (array[..., start : start + size] for array in rows)
+                parts.append(group(*piece, uniform, cotangent, number, work))
             order.append(i)
-    if len(parts) == 1:
-        return parts[0]
-    place = xp.argsort(xp.concatenate(order))
+    place = None if len(order) == 1 else xp.argsort(xp.concatenate(order))
     return _joined(parts, place)
 
 
 def _joined(parts, place):
-    """Tuples of pieces, or of tuples of them, joined along the laws and put in their places; None stays None."""
+    """Tuples of pieces, or of tuples of them, joined along the laws and put in their places, if they are not.
+
+    None stays None.
+    """
     if parts[0] is None:
         return None
     if isinstance(parts[0], tuple):
         return tuple(_joined(column, place) for column in zip(*parts, strict=True))
     xp, _ = namespace(parts[0])
-    return xp.take(xp.concatenate(parts, axis=-1), place, axis=-1)
+    joined = parts[0] if len(parts) == 1 else xp.concatenate(parts, axis=-1)
+    return joined if place is None else xp.take(joined, place, axis=-1)
 
 
 def _boundary(mu, rate):
@@ -126,7 +133,13 @@ def _winners(mu, sigma, k, head, given, uniform, found):
     xp, _ = namespace(mu)
     common = head & (found.mass * xp.abs(found.tail) >= RARE)
     m, dm = xp.where(head, found.m, 0), xp.where(common, found.dm, 0)
-    d, i = xp.nonzero(head & ~common)
+    return _rare_winners(mu, sigma, k, head & ~common, given, uniform, m, dm)
+
+
+def _rare_winners(mu, sigma, k, rare, given, uniform, m, dm):
+    """m and dm, with those of the `rare` (D, L) draws by `_winner`."""
+    xp, _ = namespace(mu)
+    d, i = xp.nonzero(rare)
     if i.size:
         args, name = (*_wide(mu[:, i].T, sigma[:, i].T), xp.arange(i.size), k[d, i]), "v" if uniform else "m"
         m[d, i], exact = (
@@ -137,18 +150,16 @@ def _winners(mu, sigma, k, head, given, uniform, found):
 
 
 def _in_double(mu, sigma, k, given, *rest):
-    """`_laws` by `drawn`, for laws that need more nodes than any rule has; `rest` as in `_by_rule`."""
+    """`_laws` in float64, for laws that need more nodes than any rule has; `rest` as in `_by_rule`."""
     xp, _ = namespace(mu)
     n, (uniform, cotangent, _, _) = mu.shape[0], rest[-4:]
     b = (k[..., None] == xp.arange(n + 1)).astype(mu.dtype)
-    given = xp.broadcast_to(given[..., None], (*given.shape, n)).astype("float64")
-    found = drawn(*_wide(mu.T, sigma.T), b, **{"v" if uniform else "y": given}, cotangent=cotangent)
-    m = xp.take_along_axis(found.y, xp.minimum(k, n - 1)[..., None], axis=-1)[..., 0]
-    score, dm = (xp.moveaxis(xp.concatenate(pair, axis=-1), -1, 0) for pair in (found.score, found.saved[3:]))
+    found = drawn(*_wide(mu.T, sigma.T), b, cotangent=cotangent)
+    score = xp.moveaxis(xp.concatenate(found.score, axis=-1), -1, 0).astype(mu.dtype)
     bars = None if found.bars is None else tuple(bar.T.astype(mu.dtype) for bar in found.bars)
-    single = (array.astype(mu.dtype) for array in (found.log_p.T, score, xp.where(k < n, m, 0), dm))
-    log_p, *others = single
-    return log_p, bars, *others
+    m, dm = xp.zeros_like(given), xp.zeros((2 * n, *k.shape), dtype=mu.dtype)
+    m, dm = _rare_winners(mu, sigma, k, k < n, given, uniform, m, dm)
+    return found.log_p.T.astype(mu.dtype), bars, score, m, dm
 
 
 def _wide(*arrays):
