@@ -140,6 +140,28 @@ def test_in_float32_given_the_sample_itself(spread):
         )
 
 
+@pytest.mark.parametrize("name", ["v", "y"])
+def test_little_is_left_to_float64(name, monkeypatch):
+    """Of 3000 draws, a few with P_b or a tail below 1e-6."""
+    asked, routines = [], drawn_single._winner
+
+    def counted(inner, place):
+        def call(*args, **kwargs):
+            asked.append(args[place].size)
+            return inner(*args, **kwargs)
+
+        return call
+
+    for routine, place in (("maxima", 3), ("scores", 2)):
+        monkeypatch.setattr(routines, routine, counted(getattr(routines, routine), place))
+    rng = numpy.random.default_rng(9)
+    mu, sigma, b, v = in_single(rng, 1.0, 3000)
+    if name == "y":
+        v, b, _ = (array.astype("f4") for array in draws(rng, *wide(mu, sigma)))
+    drawn_single.drawn_single(mu, sigma, b, **{name: v})
+    assert sum(asked) < 15
+
+
 def test_phi_and_Phi_as_a_logistic_function():
     """Phi to 3e-8 by the formula, to 2e-7 in float32; beyond, Phi goes on to 1."""
     a = numpy.linspace(-5.6, 5.6, 20001)
