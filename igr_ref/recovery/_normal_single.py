@@ -16,7 +16,6 @@ END = 6.5
 COEFFICIENTS = (
     1.59576988, 7.26661691e-2, -6.51899464e-5, -1.10612390e-4, 7.92948927e-6, -2.64526717e-7, 3.51234261e-9,
 )  # fmt: skip
-BLOCK = 32_000  # elements taken at a time: what a processor keeps near
 
 
 def bell_and_inverse(a, out=None):
@@ -35,13 +34,3 @@ def bell_and_inverse(a, out=None):
     xp.add(inverse, 1, out=inverse)
     xp.multiply(square, -0.5, out=bell)
     return xp.exp(bell, out=bell), inverse
-
-
-def ratio_and_inverse(a, out):
-    """(sqrt(2 pi) phi/Phi, 1/Phi) at a (size,), in the arrays `out`, a block at a time."""
-    xp, _ = namespace(a)
-    for start in range(0, a.size, BLOCK):
-        i = slice(start, start + BLOCK)
-        bell, inverse = bell_and_inverse(a[i], (out[0][i], out[1][i]))
-        xp.multiply(bell, inverse, out=bell)
-    return out

@@ -18,9 +18,10 @@ from typing import Any
 from ..backend import namespace
 from . import gaussian_argmax
 from ._normal import ROOT
-from ._normal_single import bell_and_inverse, ratio_and_inverse
+from ._normal_single import bell_and_inverse
 
 SUM_TOLERANCE = 1e-5
+BLOCK = 200_000  # elements (n, points) taken at a time: fewer lose more to calls, more to memory
 
 
 @dataclass(frozen=True)
@@ -57,52 +58,58 @@ def integrals(mu, rate, low, width, log_last, k, given, uniform, cotangent, rule
         xp.take(xp.reshape(x, (x.shape[0] * laws, rule.nodes)), place, axis=0) for x in (a, both)
     )  # (D, L, N)
     own_scale = xp.take(xp.reshape(scale, (-1,)), place)
-    w = own_ratio * S * own_scale[..., None]
-    x = rule.quantile(w, given * _sum(w)) if uniform else xp.clip((given - low) / width, 0, 1)
+    columns = xp.empty((2 * k.shape[0] + 2 * (cotangent is not None), laws, rule.nodes), dtype=mu.dtype)
+    draws = xp.reshape(columns[: 2 * k.shape[0]], (k.shape[0], 2, laws, rule.nodes))
+    w = xp.multiply(own_ratio * S, own_scale[..., None], out=draws[:, 0])
+    mass = _sum(w)
+    x = rule.quantile(w, given * mass) if uniform else xp.clip((given - low) / width, 0, 1)
     m = low + width * x
     c = rule.running(x)
-    right = _sum(w * c) > 0.5 * _sum(w)
-    draws = xp.stack([w, w * (c - right[..., None])], axis=1)  # (D, 2, L, N)
-    columns = [xp.reshape(draws, (2 * k.shape[0], laws, rule.nodes))]
+    right = _sum(w * c) > 0.5 * mass
+    xp.multiply(w, c - right[..., None], out=draws[:, 1])
     bar = mu_bar = sigma_bar = None
     if cotangent is not None:
         p_bar = cotangent(log_p.T).T.astype(mu.dtype)
         own, bar = p_bar[:-1], p_bar[:-1] - p_bar[-1:]
         R_and_G = xp.matmul(xp.moveaxis(xp.stack([scale, own * scale]), -1, 0), by_law[:, :n])  # (L, 2, N)
-        columns.append(xp.swapaxes(R_and_G, 0, 1) * S)
-    columns = xp.concatenate(columns)
+        xp.multiply(xp.swapaxes(R_and_G, 0, 1), S, out=columns[-2:])
     sums = xp.matmul(by_law, xp.moveaxis(columns, 0, -1))  # (L, 2n, columns)
     sums = xp.ascontiguousarray(xp.moveaxis(sums, 0, -1)) * xp.concatenate([scale, scale])[:, None]
     if cotangent is not None:
         mu_bar, sigma_bar = (own * sum_[:, -2] - sum_[:, -1] for sum_ in (sums[:n], sums[n:]))
     one, scores = _by_parameters(sums[:, : 2 * k.shape[0]], draws, own_a[:, None], k[:, None], rate)
-    mass, tail = one[:, 0], one[:, 1] / one[:, 0]
+    tail = one[:, 1] / mass
     dm = (tail * scores[:, :, 0] - scores[:, :, 1]) / _density(mu, rate, m, k, own_scale)
     return Integrals(log_p, bar, mu_bar, sigma_bar, mass, scores[:, :, 0], m if uniform else given, dm, tail)
 
 
 def _nodes(mu, rate, low, width, rule, work):
-    """(a (n, L, N), [sqrt(2 pi) sigma_j r_j; a_j times that] (2n, L, N), S's shares (L, N))."""
+    """(a (n, L, N), [sqrt(2 pi) sigma_j r_j; a_j times that] (2n, L, N), S's shares (L, N)). A block at a time."""
     xp, _ = namespace(mu)
     n, laws = mu.shape
-    size = n * laws * rule.nodes
-    memory = _memory(work, mu, 3 * size)
-    a, ratio, inverse = memory[:size], memory[size : 2 * size], memory[2 * size :]
+    points = laws * rule.nodes
+    a, both = (xp.reshape(x, (x.size // max(points, 1), points)) for x in _memory(work, mu, n * points, 2 * n * points))
     line = xp.stack([(low - mu) * rate, width * rate], axis=-1)
     xp.matmul(xp.reshape(line, (n * laws, 2)), rule.points, out=xp.reshape(a, (n * laws, rule.nodes)))
-    ratio_and_inverse(a, (ratio, inverse))
-    S = (width[:, None] * rule.weights) / xp.prod(xp.reshape(inverse, (n, laws, rule.nodes)), axis=0)
-    xp.multiply(a, ratio, out=inverse)
-    shape = (n, laws, rule.nodes)
-    return xp.reshape(a, shape), xp.reshape(memory[size:], (2 * n, *shape[1:])), S
+    S = xp.reshape(width[:, None] * rule.weights, (points,))
+    step = BLOCK // n // 64 * 64 or 64
+    for start in range(0, points, step):
+        i = slice(start, start + step)
+        ratio, other = bell_and_inverse(a[:, i], (both[:n, i], both[n:, i]))
+        xp.divide(S[i], xp.prod(other, axis=0), out=S[i])
+        xp.multiply(ratio, other, out=ratio)
+        xp.multiply(a[:, i], ratio, out=other)
+    shape = (laws, rule.nodes)
+    return xp.reshape(a, (n, *shape)), xp.reshape(both, (2 * n, *shape)), xp.reshape(S, shape)
 
 
-def _memory(work, like, size):
-    """(size,), which `work` keeps from step to step."""
+def _memory(work, like, *sizes):
+    """Arrays (size,), which `work` keeps from step to step."""
     xp, _ = namespace(like)
-    if work is None:
-        return xp.empty(size, dtype=like.dtype)
-    return work.empty("laws", (-(-size // 1_000_000) * 1_000_000,), like)[:size]  # of few sizes
+    total = -(-sum(sizes) // 1_000_000) * 1_000_000  # of few sizes
+    whole = xp.empty(total, dtype=like.dtype) if work is None else work.empty("laws", (total,), like)
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return [whole[start : start + size] for start, size in zip(starts, sizes, strict=True)]
 
 
 def _by_parameters(sums, draws, a, k, rate):
