@@ -26,8 +26,11 @@ BLOCK = 200_000  # elements (n, points) taken at a time: fewer lose more to call
 
 @dataclass(frozen=True)
 class Integrals:
-    """log_p (K, L); bar, bars (n, L), bars (n, L) as far as the panel goes, or None; for the draws, mass = P_k (D, L),
-    scores = int s w (2n, D, L), m (D, L), dm (2n, D, L), and tail (D, L): v, or v - 1 where that is nearer to 0."""
+    """log_p (K, L); bar = p_bar_k - p_bar_K (n, L) and the pullback without its boundary terms (n, L), or None.
+
+    For the draws, mass = P_k (D, L), scores = int s w (2n, D, L), m (D, L), dm (2n, D, L), and tail (D, L): v, or v - 1
+    where that is nearer to 0.
+    """
 
     log_p: Any
     bar: Any
@@ -54,9 +57,8 @@ def integrals(mu, rate, low, width, log_last, k, given, uniform, cotangent, rule
     head = xp.matmul(by_law[:, :n], S[..., None])[..., 0].T * scale
     log_p = gaussian_argmax.logarithms(head.T, log_last[:, None], SUM_TOLERANCE).T
     place = k * laws + xp.arange(laws)
-    own_a, own_ratio = (
-        xp.take(xp.reshape(x, (x.shape[0] * laws, rule.nodes)), place, axis=0) for x in (a, both)
-    )  # (D, L, N)
+    rows = (xp.reshape(x, (x.shape[0] * laws, rule.nodes)) for x in (a, both))
+    own_a, own_ratio = (xp.take(x, place, axis=0) for x in rows)  # (D, L, N)
     own_scale = xp.take(xp.reshape(scale, (-1,)), place)
     columns = xp.empty((2 * k.shape[0] + 2 * (cotangent is not None), laws, rule.nodes), dtype=mu.dtype)
     draws = xp.reshape(columns[: 2 * k.shape[0]], (k.shape[0], 2, laws, rule.nodes))
