@@ -180,7 +180,8 @@ class RelaxProgram(DiscreteProgram):
         uniforms = (
             None if self.config.relax_coupled else drawn("uniform", rng, path.shape[-4:], self.config.dtype, self.xp)
         )
-        f = models.Reconstruction(model, self.params, x, self.work.part("reconstruction"))
+        # IGR-I's samples have the batch last in memory
+        f = models.Reconstruction(model, self.params, x, self.work.part("reconstruction"), batch_last=chain is not None)
         estimate = relax(q, PairedNoise(path, uniforms), f, "uniform", params=control, work=self.work)
         by_control = variance_gradient(estimate, f.hvp if f.smooth else None, chain)
         by_o = estimate.grads if chain is None else chain.pullback(estimate.grads)

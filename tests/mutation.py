@@ -65,7 +65,8 @@ MORE = {
     "recovery._factors": ["Factors.sums"],
     "recovery._drawn": ["Winner.integrals", "_newton"],
     "recovery.drawn": ["_scores"],
-    "recovery.drawn_single": ["_boundary", "_factors", "_panels", "_by_parameters", "_scores", "_at"],
+    "recovery.drawn_single": ["_boundary", "_by_rule", "_scores"],
+    "recovery._single_integrals": ["integrals", "_nodes", "_by_parameters", "_density"],
     "recovery.gaussian_argmax": ["boundary", "with_boundary"],
     "recovery.conditional": ["_saved", "_quantiles_below", "coupled_below", "gumbel_sample", "gumbel_coupled"],
 }

@@ -7,7 +7,7 @@ import pytest
 from scipy import special
 
 from igr_ref.models import Buffers
-from igr_ref.recovery import _grid, conditional, drawn_single, gaussian_argmax
+from igr_ref.recovery import _grid, _normal_single, _single_rule, conditional, drawn_single, gaussian_argmax
 from igr_ref.recovery.drawn import drawn
 
 from . import ledger
@@ -98,13 +98,21 @@ def test_in_float32_everything_is_right_to_its_rounding(spread):
         )
         for name, g, w in zip(("r", "1 - r", "q - r u", "dm/dmu", "dm/dsigma"), got.saved, want.saved, strict=True):
             found[name] = abs(g - w) / (1 + abs(w))
+        # the winner's uniform is right to about 1e-7, as a part of the tail that it cuts off
+        v_k = numpy.sum(b[:, :-1] * v, axis=-1, keepdims=True)
+        tail = numpy.where(v_k > 0, numpy.minimum(v_k, 1 - v_k) * p_b, 1)
+        weight = numpy.minimum(1, 1e3 * tail)
         tolerances = {"P": (1e-7, 2e-6), "P_b times score": (2e-7, 2e-5), "y": (1e-6, 5e-5), "pullback": (4e-6, 4e-5)}
         for name, error in found.items():
-            mean, largest = tolerances.get(name, (1e-6, 2e-3))
+            mean, largest = tolerances.get(name, (2e-6, 2e-3))
             ledger.record(
                 "one pass", "recovery.drawn_single", f"float64: {name}", error.mean(), "mean error", error.size
             )
-            assert error.mean() < mean and error.max() < largest, (name, error.mean(), error.max())
+            assert error.mean() < mean, (name, error.mean())
+            error = (
+                error if name in ("P", "pullback") else error.reshape(-1, *weight.shape[:-1], error.shape[-1]) * weight
+            )
+            assert error.max() < largest, (name, error.max())
         for array in (got.log_p, *got.bars, *got.score, got.y, *got.saved):
             assert array.dtype == numpy.float32
         assert numpy.array_equal(got.y.argmax(-1)[b[:, -1] == 0], b.argmax(-1)[b[:, -1] == 0])
@@ -130,6 +138,93 @@ def test_in_float32_given_the_sample_itself(spread):
             error.mean(),
             error.max(),
         )
+
+
+@pytest.mark.parametrize("name", ["v", "y"])
+def test_little_is_left_to_float64(name, monkeypatch):
+    """Of 3000 draws, a few with P_b or a tail below 1e-6."""
+    asked, routines = [], drawn_single._winner
+
+    def counted(inner, place):
+        def call(*args, **kwargs):
+            asked.append(args[place].size)
+            return inner(*args, **kwargs)
+
+        return call
+
+    for routine, place in (("maxima", 3), ("scores", 2)):
+        monkeypatch.setattr(routines, routine, counted(getattr(routines, routine), place))
+    rng = numpy.random.default_rng(9)
+    mu, sigma, b, v = in_single(rng, 1.0, 3000)
+    if name == "y":
+        v, b, _ = (array.astype("f4") for array in draws(rng, *wide(mu, sigma)))
+    drawn_single.drawn_single(mu, sigma, b, **{name: v})
+    assert sum(asked) < 15
+
+
+def test_phi_and_Phi_as_a_logistic_function():
+    """Phi to 3e-8 by the formula, to 2e-7 in float32; beyond, Phi goes on to 1."""
+    a = numpy.linspace(-5.6, 5.6, 20001)
+    q = numpy.polynomial.polynomial.polyval(a * a, _normal_single.COEFFICIENTS)
+    assert numpy.max(numpy.abs(special.expit(a * q) - special.ndtr(a))) < 3.5e-8
+    a = numpy.linspace(-_normal_single.END, 60, 20001).astype("f4")
+    bell, inverse = _normal_single.bell_and_inverse(a)
+    assert bell.dtype == inverse.dtype == numpy.float32
+    assert numpy.max(numpy.abs(1 / inverse - special.ndtr(a.astype("f8")))) < 2e-7
+    assert numpy.max(numpy.abs(bell - numpy.exp(-0.5 * a.astype("f8") ** 2))) < 2e-7
+    assert numpy.all(numpy.diff(inverse) <= 0) and inverse[-1] == 1 and numpy.all(inverse[a < -5.6] > 1e6)
+
+
+@pytest.mark.parametrize("nodes", [number for _, number in _single_rule.STEPS])
+def test_integrals_up_to_a_point_of_the_panel(nodes):
+    """f = e^{3x} (1 + cos 9x), with its integral by hand."""
+    rule, x = _single_rule.Rule(nodes, numpy.zeros(1, "f4")), numpy.linspace(0, 1, 501)
+
+    def f(x):
+        return numpy.exp(3 * x) * (1 + numpy.cos(9 * x))
+
+    def integral(x):
+        wave = numpy.exp(3 * x) * (3 * numpy.cos(9 * x) + 9 * numpy.sin(9 * x)) / 90
+        return numpy.expm1(3 * x) / 3 + wave - 3 / 90
+
+    shares = (rule.weights * f(rule.points[1].astype("f8"))).astype("f4")
+    whole = integral(1.0)
+    assert abs(shares.sum() - whole) < 1e-6 * whole
+    c = rule.running(x.astype("f4"))
+    assert c.dtype == numpy.float32 and numpy.max(numpy.abs(c @ shares - integral(x))) < 2e-6 * whole
+    found = rule.quantile(numpy.tile(shares, (501, 1)), integral(x).astype("f4"))
+    assert found.dtype == numpy.float32
+    error = numpy.abs(integral(found.astype("f8")) - integral(x))
+    assert numpy.max(error) < 4e-6 * whole and numpy.mean(error) < 1e-6 * whole
+
+
+def test_a_panel_leaves_nothing_of_weight_outside():
+    rng = numpy.random.default_rng(8)
+    mu, sigma = (array.T.astype("f4") for array in bounded(rng, 2000, 3.0))
+    low, width, nodes = _single_rule.panels(mu, sigma, 1 / sigma, special.log_ndtr(-mu / sigma).sum(axis=0))
+    outside = numpy.prod(special.ndtr((low - mu) / sigma), axis=0) * (low > 0)
+    outside = outside + numpy.sum(special.ndtr((mu - low - width) / sigma), axis=0)
+    assert numpy.all(outside < 1.1e-7 + 9 * 3.4e-9) and numpy.all(nodes > 0)
+    assert numpy.all(((low - mu) / sigma).min(axis=0) > -_normal_single.END)
+
+
+def test_laws_that_no_rule_has_the_nodes_for():
+    """A category a hundred times narrower than the others; and one whose P_K is e^-100, far below what float32 has."""
+    mu, sigma = numpy.full((4, 5), 2.0, "f4"), numpy.full((4, 5), 2.0, "f4")
+    sigma[1, 2] = sigma[2, 0] = 0.02
+    mu[3], sigma[3] = 5.5, 0.9
+    assert special.log_ndtr(-mu / sigma)[3].sum() < _single_rule.LEAST
+    b, v = numpy.eye(6, dtype="f4")[[1, 2, 3, 1]], numpy.full((4, 5), 0.3, "f4")
+    y = numpy.where(b[:, :-1] > 0, mu + 0.5 * sigma, mu - 0.5 * sigma).astype("f4")
+    y[1] = numpy.minimum(y[1], y[1, 2])
+    for given in ({"v": v}, {"y": y}):
+        got = drawn_single.drawn_single(mu, sigma, b, cotangent=lambda log_p: numpy.sin(log_p), **given)
+        wide_given = {name: array.astype("f8") for name, array in given.items()}
+        want = drawn(*wide(mu, sigma, b), cotangent=lambda log_p: numpy.sin(log_p), **wide_given)
+        for a, b_ in ((got.y, want.y), (got.score, want.score), (got.saved, want.saved), (got.bars, want.bars)):
+            numpy.testing.assert_allclose(a, b_, rtol=2e-5, atol=2e-5)
+            assert all(array.dtype == numpy.float32 for array in a)
+        numpy.testing.assert_allclose(numpy.exp(got.log_p), numpy.exp(want.log_p), atol=1e-6)
 
 
 def test_several_draws_in_float32():

@@ -22,8 +22,8 @@ TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("lead", [(), (2,)])
 @pytest.mark.parametrize("likelihood", [Bernoulli, Gaussian])
-@pytest.mark.parametrize("architecture", ["linear", "nonlinear"])
-def test_what_it_gives_is_what_the_plain_functions_give(architecture, likelihood, lead, dtype, monkeypatch):
+@pytest.mark.parametrize("architecture, batch_last", [("linear", False), ("linear", True), ("nonlinear", True)])
+def test_what_it_gives_is_what_the_plain_functions_give(architecture, batch_last, likelihood, lead, dtype, monkeypatch):
     monkeypatch.setattr(VAE, "HIDDEN", {"linear": (), "nonlinear": (9, 7)})
     rng, n, k, work = numpy.random.default_rng(1), 3, 4, Buffers()
     vae = VAE(GumbelSoftmaxFamily(n, k, 1.0), likelihood(), 12, architecture)
@@ -32,7 +32,7 @@ def test_what_it_gives_is_what_the_plain_functions_give(architecture, likelihood
         params = {name: numpy.stack([c[name] for c in copies]) if lead else p for name, p in copies[0].items()}
         params = {name: p + 0.1 * rng.normal(size=p.shape).astype(dtype) for name, p in params.items()}
         x = (rng.random((*lead, 5, 12)) > 0.5).astype(dtype)
-        f = Reconstruction(vae, params, x, work)
+        f = Reconstruction(vae, params, x, work, batch_last)
         for stacked in ((), (2,)):
             z, t = (rng.normal(size=(*lead, *stacked, 3, 5, n, k)).astype(dtype) for _ in range(2))
             b = rng.random((*lead, 3, 5, n, k)).astype(dtype)

@@ -56,6 +56,15 @@ class GumbelPair:
         else:
             self.y_given, self.saved = conditional.gumbel_sample(q.log_alpha, self.b, noise.uniforms)
 
+    def both(self, free, given, axis):
+        """What belongs to the two samples, (..., N, .), stacked along a new axis: that after the replicas."""
+        xp, _ = namespace(free)
+        return xp.stack([free, given], axis=axis)
+
+    def laid_out(self, x, axis):
+        """x (..., N, .) in memory as the samples are, with replicas on the axes before `axis`."""
+        return x
+
     def logits(self, scaled):
         """All K logits from y/lambda."""
         return scaled
@@ -86,15 +95,28 @@ class GumbelPair:
 class GaussianPair:
     """o = (mu, log_sigma)."""
 
+    work = None
+
     def __init__(self, q, noise, p=None, work=None):
         xp, _ = namespace(q.mu)
-        self.q, self.path, self.sigma = q, noise.path, xp.exp(q.log_sigma)
+        self.q, self.path, self.sigma, self.work = q, noise.path, xp.exp(q.log_sigma), work
         self.b = q.discretize(noise.path)
         self.y = gaussian.sample(q.mu, q.log_sigma, noise.path)
         sample = {"y": self.y} if noise.uniforms is None else {"v": noise.uniforms}
         self.codes = drawn_codes(q, self.b, p, work, **sample)
         y_given, self.saved = self.codes.given
         self.y_given = self.y if noise.uniforms is None else y_given
+
+    def both(self, free, given, axis):
+        xp, _ = namespace(free)
+        return self.laid_out(xp.stack([free, given], axis=axis), axis)
+
+    def laid_out(self, x, axis):
+        """In a training step (`work`) the axes from `axis` to the batch are last in memory, behind N: see `vae`."""
+        if self.work is None:
+            return x
+        xp, _ = namespace(x)
+        return xp.moveaxis(xp.ascontiguousarray(xp.moveaxis(x, (-2, -1), (axis, axis + 1))), (axis, axis + 1), (-2, -1))
 
     def logits(self, scaled):
         return self._with_last(scaled, math.log(self.q.transform.delta))

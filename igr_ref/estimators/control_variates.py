@@ -72,7 +72,8 @@ def evaluate(params, pair, y, f):
         w_1, b_1, w_2, b_2 = (params[name] for name in NETWORK)
         hidden = xp.maximum(xp.matmul(2 * _rows(z, params) - 1, w_1) + b_1[..., None, :], 0)
         value = value + xp.reshape(xp.matmul(hidden, w_2) + b_2[..., None, :], value.shape)
-        z_bar = z_bar + xp.reshape(2 * xp.matmul(_active(hidden, w_2), xp.swapaxes(w_1, -1, -2)), z.shape)
+        r_bar = xp.reshape(2 * xp.matmul(_active(hidden, w_2), xp.swapaxes(w_1, -1, -2)), z.shape)
+        z_bar = z_bar + pair.laid_out(r_bar, len(_replicas(params)))
     y_bar = pair.coordinates(softmax_vjp(z, z_bar)) / _temperature(params, y)
     return Evaluated(y, z, value, z_bar, y_bar, f_value, f_bar, hidden)
 

@@ -84,7 +84,8 @@ def controlled(q, noise, f, p, params, work=None):
     check_params(q, params)
     pair = paired(q, noise, p, work)
     coupled = noise.uniforms is None
-    at = evaluate(params, pair, pair.y if coupled else _both(pair.y, pair.y_given, params), f)
+    y = pair.y if coupled else pair.both(pair.y, pair.y_given, params["log_lambda"].ndim - 1)
+    at = evaluate(params, pair, y, f)
     free, given = (at, at) if coupled else (at.entry(i, params) for i in (0, 1))
     value = value_of(f, pair.b)
     s = {name: x.astype(value.dtype) for name, x in pair.codes.score.items()}
@@ -93,12 +94,6 @@ def controlled(q, noise, f, p, params, work=None):
     g = {name: residual * s[name] + (path[name] - path_given[name]) for name in s}
     kl, kl_grads = kl_term(q, p, value, pair.codes.log_p, pair.codes.kl_grads)
     return ControlledEstimate(value, kl, add_grads(g, kl_grads), Control(params, pair, g, s, at, coupled))
-
-
-def _both(free, given, params):
-    """Two arrays of equal shape, stacked along an axis after the replicas."""
-    xp, _ = namespace(free)
-    return xp.stack([free, given], axis=params["log_lambda"].ndim - 1)
 
 
 def check_params(q, params):
@@ -132,7 +127,8 @@ def variance_gradient(estimate, f_hvp=None, chain=None):
     xp, _ = namespace(g_s)
     c_bar, dot = -g_s, y_dot - given_dot  # D is linear in the tangent
     if not control.coupled:
-        c_bar, dot = _both(xp.zeros_like(g_s), -g_s, control.params), _both(y_dot, -given_dot, control.params)
+        axis = control.params["log_lambda"].ndim - 1
+        c_bar, dot = xp.stack([xp.zeros_like(g_s), -g_s], axis=axis), control.pair.both(y_dot, -given_dot, axis)
     grads = parameter_gradients(control.params, control.pair, control.at, dot, c_bar, f_hvp)
     scale = 2 / _count(g_s, control.params)
     return {name: (scale * grad).astype(dtype) for name, grad in grads.items()}

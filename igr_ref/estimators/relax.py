@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..backend import namespace
-from ..numerics import sigmoid
 from .control_variates import NETWORK, network_params
 from .rebar import PairedNoise, controlled, rebar_params
 
@@ -55,11 +54,19 @@ def bounded_parameters(mu_raw, sigma_raw, limit=5.0, low=0.5, high=2.5):
     to gradients by mu' and xi'. The published code's box is limit=1, low=.5, high=1 (audit eq-37-range).
     """
     xp, _ = namespace(mu_raw, sigma_raw)
-    s = sigmoid(sigma_raw)
+    s, s_grad = _sigmoid_and_grad(sigma_raw)
     sigma = low + (high - low) * s
     slopes = {
-        # 1 - tanh^2(x) = 4 s_B(2x) s_B(-2x), free of cancellation
-        "mu": -4 * limit * sigmoid(2 * mu_raw) * sigmoid(-2 * mu_raw),
-        "log_sigma": (high - low) * s * sigmoid(-sigma_raw) / sigma,
+        # 1 - tanh^2(x) = 4 s_B(2x) s_B(-2x)
+        "mu": -4 * limit * _sigmoid_and_grad(2 * mu_raw)[1],
+        "log_sigma": (high - low) * s_grad / sigma,
     }
     return -limit * xp.tanh(mu_raw), xp.log(sigma), DiagonalChain(slopes)
+
+
+def _sigmoid_and_grad(x):
+    """(s_B(x), s_B(x) s_B(-x)): s_B(|x|) = 1/(1 + e) and s_B(-|x|) = e/(1 + e), e = e^-|x|, free of cancellation."""
+    xp, _ = namespace(x)
+    e = xp.exp(-xp.abs(x))
+    upper = 1 / (1 + e)
+    return xp.where(x < 0, e * upper, upper), e * upper * upper

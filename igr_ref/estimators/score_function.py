@@ -138,12 +138,12 @@ def drawn_codes(q, b, p=None, work=None, **sample):
     if not is_igr_i(q):
         raise _no_law(q)
     xp, _ = namespace(q.mu)
-    mu, sigma = _mu_sigma(q)
     cotangent = _uniform_cotangent if p == UNIFORM else None
     if sample and q.mu.dtype == "float32":
         sigma = xp.exp(q.log_sigma)
         found = drawn_single(q.mu, sigma, b, cotangent=cotangent, work=work, **sample)
     else:
+        mu, sigma = _mu_sigma(q)
         found = drawn(mu, sigma, b, cotangent=cotangent, dtype=q.mu.dtype, rule=rule_for(q.mu), **sample)
     bars = None if found.bars is None else {"mu": found.bars[0], "log_sigma": found.bars[1] * sigma}
     by_mu, by_sigma = found.score

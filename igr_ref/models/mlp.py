@@ -66,7 +66,8 @@ class MLP:
     """Dense layers of the given widths, an activation between them and none after the last.
 
     `work` (Buffers) may be given to `run` and `pullback`: what they return is then theirs until its next use.
-    `batch_last` says that the network's output (`run`) or its input (`pullback`) has the batch last in memory.
+    `batch_last` says that the network's output (`run`) or the cotangent on its input (`pullback`, `backward`) has the
+    batch last in memory.
 
     Parameters live in a dict {"0.weight": (in, out), "0.bias": (out,), "1.weight": ...} that the caller owns.
     """
@@ -141,13 +142,16 @@ class MLP:
                 out_bar = act_vjp(saved[i], x_bar) if i > 0 else x_bar
         return grads, out_bar
 
-    def backward(self, params, saved, out_bar, input_bar=True, work=None):
+    def backward(self, params, saved, out_bar, input_bar=True, work=None, batch_last=False):
         """(every layer's out_bar, x_bar): the pullback but for the parameters' gradients, which `gradients` adds."""
         xp, _ = namespace(out_bar)
         _, act_vjp = ACTIVATIONS[self.activation]
         out_bars = [out_bar]
         for i in range(len(saved) - 1, -1 if input_bar else 0, -1):
-            out = None if work is None else work.empty(f"{i}.x_bar", saved[i].shape, saved[i])
+            out = None
+            if work is not None:
+                make = work.batch_last if batch_last and i == 0 else work.empty
+                out = make(f"{i}.x_bar", saved[i].shape, saved[i])
             x_bar = xp.matmul(out_bars[0], xp.swapaxes(params[f"{i}.weight"], -1, -2), out=out)
             if i > 0 and work is not None and self.activation == "relu":
                 out_bars.insert(0, xp.multiply(x_bar, saved[i] > 0, out=x_bar))

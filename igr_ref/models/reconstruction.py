@@ -5,7 +5,7 @@
     f.hvp(z, t)    (d^2f/dz^2) t at the z of the last f(z), from its layers and p = x - dlog p(x|l)/dl = sigmoid(l):
                    with J = dl/dz (the ReLUs' masks are constant almost everywhere) J^T diag(p (1 - p)) J t.
 z ([R,] ..., S, B, N, K), values ([R,] ..., S, B). Arrays in `work` are kept from step to step, those of f(z) and of
-f.without_gradient(b) apart.
+f.without_gradient(b) apart. With `batch_last`, what f(z) and f.hvp give lies in memory as ([R,] N, K, ..., S, B).
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from .mlp import part
 
 
 class Reconstruction:
-    def __init__(self, model, params, x, work=None):
+    def __init__(self, model, params, x, work=None, batch_last=False):
         self.decoder, self.likelihood, self.x = model.decoder, model.likelihood, x
         self.params = part(params, "decoder")
         self.work = Buffers() if work is None else work
         self.smooth = isinstance(model.likelihood, Bernoulli)  # whether `hvp` is known
-        self._calls = {}
+        self.batch_last, self._calls = batch_last, {}
 
     def __call__(self, z):
         log_p, bar, inputs = self._run(z, "relaxed")
-        _, z_bar = self.decoder.backward(self.params, inputs, bar, work=self.work.part("relaxed"))
+        work = self.work.part("relaxed")
+        _, z_bar = self.decoder.backward(self.params, inputs, bar, work=work, batch_last=self.batch_last)
         return -log_p, -z_bar.reshape(z.shape)
 
     def without_gradient(self, z):
@@ -66,5 +67,6 @@ class Reconstruction:
         xp.subtract(x, bar.reshape(by_image), out=p.reshape(by_image))
         xp.subtract(1, p, out=rest)
         xp.multiply(p, rest, out=p)
-        _, z_bar = self.decoder.backward(self.params, inputs, xp.multiply(p, dot, out=dot), work=work)
+        bar = xp.multiply(p, dot, out=dot)
+        _, z_bar = self.decoder.backward(self.params, inputs, bar, work=work, batch_last=self.batch_last)
         return z_bar.reshape(z.shape) * 1

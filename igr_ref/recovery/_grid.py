@@ -48,12 +48,12 @@ def edges(mu, sigma, rule, log_at_zero=None):
     """
     xp, _ = namespace(mu)
     if log_at_zero is None:
-        low = _low(mu, sigma, rule.reach)
+        low = lowest(mu, sigma, rule.reach)
     else:
         low = xp.zeros_like(log_at_zero)
         (i,) = xp.nonzero(log_at_zero[:, 0] < _log_tail(rule.reach))
         if i.size:
-            low[i] = _low(mu[i], sigma[i], rule.reach)
+            low[i] = lowest(mu[i], sigma[i], rule.reach)
     high = xp.maximum(xp.max(mu + rule.reach * sigma, axis=-1, keepdims=True), low)
     precision = sigma**-2
     end, found = low, [low]
@@ -70,7 +70,7 @@ def edges(mu, sigma, rule, log_at_zero=None):
     return all_edges, xp.sum(all_edges[:, 1:] > all_edges[:, :-1], axis=-1)
 
 
-def _low(mu, sigma, reach):
+def lowest(mu, sigma, reach):
     """(L, 1): 0, or a t > 0 with log S(t) a little below log Phi(-reach)."""
     xp, _ = namespace(mu)
     t = xp.maximum(xp.max(mu - reach * sigma, axis=-1, keepdims=True), 0)
