@@ -23,6 +23,7 @@ from ._panels import DROP, gauss_legendre
 from ._tails import l_change, l_slope, log_ndtr_and_grad
 
 FAR = 1e4  # a law with max(|mu_j|, sigma_j) above FAR min sigma_j is left to this file
+UNITS = 1e25  # and one whose numbers are no such size
 LARGEST = 1e150  # of that ratio: its square is about the largest -log P
 END = 16.0
 SIDES = 12.0  # standard deviations: Phi(-12) = 2e-33 is nothing
@@ -40,7 +41,7 @@ def is_far(mu, sigma):
     least, most = xp.min(sigma, axis=-1), xp.maximum(xp.max(sigma, axis=-1), xp.max(xp.abs(mu), axis=-1))
     if not bool(xp.all(most / LARGEST <= least)):
         raise ValueError(f"mu and sigma must not exceed {LARGEST:.0e} times the smallest sigma of their law")
-    return (most > FAR * least) | (least < 1 / LARGEST) | (most > LARGEST)
+    return (most > FAR * least) | (least < 1 / UNITS) | (most > UNITS)
 
 
 def scaled(mu, sigma):
@@ -182,7 +183,9 @@ class Category:
             # what g's rounding leaves is proportional to the panel's own mass
             exact = xp.abs(whole - both) <= ACCURACY * scale + 1e-11 * both
             exact = xp.concatenate([exact, exact]) & ((off <= 1e-9) | (off * bound <= 1e-11 * scale))
-            good = (exact & (steep <= STEEP)) | (bound <= 1e-17 * scale)
+            # (4) a step within neighbouring doubles has no width
+            narrow = xp.abs(ends[1] - ends[0]) <= 4e-16 * xp.abs(ends[1])
+            good = (exact & (steep <= STEEP)) | (bound <= 1e-17 * scale) | narrow
             found.append((*(end[good] for end in ends), s[good], mass[good]))
             inner, outer, whole = ends[0][~good], ends[1][~good], xp.sum(mass, axis=-1)[~good]
         inner, outer, s, mass = (xp.concatenate(parts) for parts in zip(*found, strict=True))

@@ -26,6 +26,7 @@ from ._normal import DEGREE, END, phi_and_Phi
 from ._tails import below, l_change, l_slope, log_ndtr_and_grad, ndtri_exp
 from ._winner import maxima
 
+HIGH = 12.0  # Phi is 1 there, and phi still a float32
 FAR = 1e4  # a law whose -u stay below it keeps at least eight digits of q - r u
 
 
@@ -72,11 +73,15 @@ def coupled_below(mu, sigma, b, y, m, dm, dtype, degree=None):
     if not bool(xp.all(y <= m)):
         raise ValueError("y must be a point with h(y) = b")
     u, q = (m - mu) / sigma, (y - mu) / sigma
+    high = q.size > 0 and bool(q.max() > HIGH)
+    near_u, near_q = (xp.where(q > HIGH, 0, at) if high else at for at in (u, q))
     if degree is None or bool(xp.any(q < -END)):  # q <= u
-        r = log_ndtr_and_grad(u)[1] / log_ndtr_and_grad(q)[1]
+        r = log_ndtr_and_grad(near_u)[1] / log_ndtr_and_grad(near_q)[1]
     else:
-        of_u, of_q = (phi_and_Phi(at, degree) for at in (u, q))
+        of_u, of_q = (phi_and_Phi(at, degree) for at in (near_u, near_q))
         r = of_u[0] / of_u[1] * (of_q[1] / of_q[0])
+    if high:  # Phi(q) = Phi(u) = 1; phi(q) may have underflowed
+        r = xp.where(q > HIGH, xp.exp(0.5 * xp.where(q > HIGH, (q - u) * (q + u), 0)), r)
     return _saved(dtype, b[..., :-1] > 0, u, q, r, dm, (y - m) / sigma * (q + u) if _far(u) else None)
 
 
