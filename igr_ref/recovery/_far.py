@@ -33,7 +33,7 @@ ACCURACY = 1e-13
 CHUNK = 500_000
 
 
-def is_far(mu, sigma):
+def is_far(mu, sigma, limit=FAR):
     """(L,): which laws mu, sigma (L, n) are for this file. ValueError where -log P might exceed the largest double."""
     xp, _ = namespace(mu)
     if mu.shape[0] == 0:
@@ -41,7 +41,7 @@ def is_far(mu, sigma):
     least, most = xp.min(sigma, axis=-1), xp.maximum(xp.max(sigma, axis=-1), xp.max(xp.abs(mu), axis=-1))
     if not bool(xp.all(most / LARGEST <= least)):
         raise ValueError(f"mu and sigma must not exceed {LARGEST:.0e} times the smallest sigma of their law")
-    return (most > FAR * least) | (least < 1 / UNITS) | (most > UNITS)
+    return (most > limit * least) | (least < 1 / UNITS) | (most > UNITS)
 
 
 def scaled(mu, sigma):

@@ -12,6 +12,8 @@ What category k wins when mu_j moves, category j loses: every column of the Jaco
 
 from __future__ import annotations
 
+import numpy
+
 from ..backend import namespace
 from ..numerics import log_ndtr, log_normal_pdf
 from . import _far_law, _grid
@@ -77,6 +79,8 @@ def log_probs(mu, sigma, rule=FINE, accuracy="relative"):
         return (xp.concatenate([log_head, log_last], axis=-1),)
 
     (out,) = _far_law.by_reach(near, far, *_rows(mu64, sigma64))
+    # what single precision has no number for is the logarithm of 0
+    out = xp.where(out < numpy.finfo(mu.dtype).min, -xp.inf, out)
     return xp.reshape(out, mu64.shape[:-1] + out.shape[1:]).astype(mu.dtype)
 
 
