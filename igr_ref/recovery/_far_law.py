@@ -9,11 +9,12 @@ sigma in front, as phi_j phi_k is as narrow as that.
 from __future__ import annotations
 
 from ..backend import namespace
-from ._far import SIDES, Category, is_far, scaled
+from ._far import Category, is_far, scaled
+from ._far_density import SIDES
 
 
 def by_reach(near, far, mu, sigma, *more):
-    """Arrays of the laws (L, ...): those of near(mu, sigma, *more), on the rows where laws are far apart those of far."""
+    """Arrays of the laws (L, ...): those of near(mu, sigma, *more), or of far where `is_far`."""
     xp, _ = namespace(mu)
     chosen = is_far(mu, sigma)
     if not bool(xp.any(chosen)):
