@@ -66,14 +66,12 @@ class RunConfig(Config):
     scored_images: int | None = None
 
     def __post_init__(self):
-        self._require_choice(
-            model=MODELS, estimator=ESTIMATORS, architecture=ARCHITECTURES, dtype=("float32", "float64"),
-            law=("exact", "simulated"),
-        )  # fmt: skip
-        self._require_count("n_variables", "batch_size", "epochs", "n_samples", "m", "law_draws")
-        self._require_count("seed", "monitor_every", "training_images", least=0)
+        self._require_training()
+        self._require_choice(model=MODELS, estimator=ESTIMATORS, architecture=ARCHITECTURES, law=("exact", "simulated"))
+        self._require_count("n_variables", "law_draws")
+        self._require_count("training_images", least=0)
         self._require_count("n_categories", least=3 if self.model == "igr_sb" else 2)
-        self._require_positive("temperature", "learning_rate", "delta")
+        self._require_positive("temperature", "delta")
         if self.scored_images is not None:
             self._require_count("scored_images")
         if self.prior_temperature is not None:

@@ -56,6 +56,13 @@ class Config:
     def _require_count(self, *names, least=1):
         self._require(names, lambda v: type(v) is int and v >= least, f"a whole number of at least {least}")
 
+    def _require_training(self):
+        """The fields of every config that trains on images."""
+        self._require_choice(dtype=("float32", "float64"))
+        self._require_count("batch_size", "epochs", "n_samples", "m")
+        self._require_count("seed", "monitor_every", least=0)
+        self._require_positive("learning_rate")
+
 
 @dataclass(frozen=True)
 class TrainingConfig(Config):
@@ -79,7 +86,4 @@ class TrainingConfig(Config):
     monitor_every: int = 1
 
     def __post_init__(self):
-        self._require_choice(dtype=("float32", "float64"))
-        self._require_count("batch_size", "epochs", "n_samples", "m")
-        self._require_count("seed", "monitor_every", least=0)
-        self._require_positive("learning_rate")
+        self._require_training()

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic JSON and checkpoints, and the provenance that goes with a result."""
+"""Files that are whole or absent: atomic JSON and checkpoints."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import hashlib
 import io
 import json
 import os
-import platform
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy
-import scipy
 
-import igr_ref
-
-from .blas import kernels
+from .provenance import THREAD_VARIABLES as THREAD_VARIABLES
+from .provenance import commit as commit
+from .provenance import provenance as provenance
 
 
 def _umask():
@@ -192,53 +188,3 @@ def parameter_hash(params):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array)
     return digest.hexdigest()
-
-
-def provenance(device="cpu"):
-    """Versions, commit, BLAS and machine: everything that could explain a difference between two results."""
-    blas = numpy.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
-    threads = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
-    return {
-        "igr_ref": igr_ref.__version__,
-        "commit": commit(),
-        "python": platform.python_version(),
-        "numpy": numpy.__version__,
-        "scipy": scipy.__version__,
-        "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
-        "blas_kernels": kernels(),
-        "blas_environment": threads,
-        "platform": f"{sys.platform} {platform.machine()}",
-        "cpu": _cpu(),
-        "cores": os.cpu_count(),
-        "device": device,
-    }
-
-
-THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE")
-
-
-def commit():
-    """The commit the code was run from, "+changes" if the tree differs from it, or "unknown" outside a checkout."""
-    top = Path(__file__).parent
-    try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=top, capture_output=True, text=True, timeout=10)
-        changes = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no", "--", "../igr_ref", "."],
-            cwd=top, capture_output=True, text=True, timeout=10,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    if head.returncode != 0:
-        return "unknown"
-    code = [line for line in changes.stdout.splitlines() if "experiments/results/" not in line]
-    return head.stdout.strip() + ("+changes" if code else "")
-
-
-def _cpu():
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"

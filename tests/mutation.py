@@ -61,7 +61,7 @@ MORE = {
     "recovery._chebyshev": ["table", "Stencil.scatter"],
     "recovery._panels": ["log_w", "integrals"],
     "recovery._rare": ["_f"],
-    "recovery._winner": ["_derivatives", "scores"],
+    "recovery._winner": ["_derivatives", "_scores"],
     "recovery._factors": ["Factors.sums"],
     "recovery._drawn": ["Winner.integrals", "_newton"],
     "recovery.drawn": ["_scores"],

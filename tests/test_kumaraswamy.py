@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import autograd.numpy as anp
+import mpmath
 import numpy
 import pytest
 
@@ -278,6 +279,14 @@ def test_kl_against_integration(concentration):
             oracle="mpmath integration",
             scale=float(terms),
         )
+
+
+def test_mean_log_rest_of_a_very_small_a():
+    """b = 1: psi(1) - psi(1 + a), down to a = e^-60; the error is absolute, as the integrand grows steep."""
+    log_a = numpy.linspace(-60, -8, 105)
+    with mpmath.workdps(60):
+        want = [float(mpmath.digamma(1) - mpmath.digamma(1 + mpmath.exp(mpmath.mpf(float(x))))) for x in log_a]
+    assert numpy.max(abs(Kumaraswamy(log_a, 0 * log_a).mean_log_rest() - want)) <= 1e-12
 
 
 def test_mean_log_rest_where_it_is_closed_and_against_the_series():

@@ -143,6 +143,14 @@ def two_categories(family, kind, seed=0):
     return q, f, params, lambda noise: ESTIMATORS[kind](q, noise, f, params=params)
 
 
+def check_mean(got, want, tolerance, kind, coupled, what):
+    """Every parameter's mean gradient by quadrature against the truth."""
+    equation = f"{kind.upper()}, {'coupled' if coupled else 'independent'} noise"
+    label = {"equation": equation, "function": NAMES[kind], "oracle": f"quadrature, K = 2, {what}"}
+    for name in want:
+        gradcheck.check(got[name], want[name], tolerance, **label)
+
+
 @pytest.mark.parametrize("coupled", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("family", FAMILIES)
@@ -150,15 +158,7 @@ def test_unbiased_by_quadrature(family, kind, coupled):
     for seed in range(4):
         q, f, params, estimator = two_categories(family, kind, seed)
         got, want = mean_by_quadrature(family, q, estimator, coupled, params), two_category_truth(family, q, f)
-        for name in want:
-            gradcheck.check(
-                got[name],
-                want[name],
-                1e-7,
-                equation=f"{kind.upper()}, {'coupled' if coupled else 'independent'} noise",
-                function=NAMES[kind],
-                oracle=f"quadrature, K = 2, {family}",
-            )
+        check_mean(got, want, 1e-7, kind, coupled, family)
 
 
 @pytest.mark.parametrize("coupled", [False, True])
@@ -184,15 +184,7 @@ def test_unbiased_in_float32_up_to_its_rounding(family, kind, coupled):
         got = mean_by_quadrature(family, q, estimator, coupled, params)
         rounded = type(q)(*(p.astype("f8") for p in low.params.values()), *_constants(q))
         want = two_category_truth(family, rounded, f)
-        for name in want:
-            gradcheck.check(
-                got[name],
-                want[name],
-                6e-6,
-                equation=f"{kind.upper()}, {'coupled' if coupled else 'independent'} noise",
-                function=NAMES[kind],
-                oracle=f"quadrature, K = 2, {family} (float32)",
-            )
+        check_mean(got, want, 6e-6, kind, coupled, f"{family} (float32)")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -7,6 +7,7 @@ import pytest
 from scipy import special
 
 from igr_ref.recovery import _chebyshev, stick_breaking
+from igr_ref.recovery._sticks import TOP
 
 from . import gradcheck, ledger
 from . import oracles_recovery as oracle
@@ -162,7 +163,7 @@ def test_nothing_is_renormalised():
     """The sum is 1 by the structure of the recursions, which a wrong transpose would break."""
     mu, sigma = typical(numpy.random.default_rng(10), (5, 9))
     for remainder in (False, True):
-        P, unresolved = stick_breaking._law(mu, sigma, remainder, (24, 16))
+        P, unresolved = stick_breaking._law(mu, sigma, numpy.full((len(mu), 1), TOP), remainder, (24, 16))
         assert numpy.max(numpy.abs(P.sum(axis=-1) - 1)) <= 1e-13
         assert numpy.all(unresolved > 1e-6)  # far too few points, and known to be
 
@@ -190,6 +191,39 @@ def test_no_nan_at_the_ends():
             bars = stick_breaking.vjp(mu, sigma, numpy.arange(len(mu) + 1.0), remainder)
             assert numpy.all(p >= 0) and abs(p.sum() - 1) <= 1e-7
             assert all(numpy.all(numpy.isfinite(bar)) for bar in bars)
+
+
+def test_a_remainder_and_a_first_stick_that_share_all_with_a_small_sigma():
+    """w_1 = u, the remainder 1 - u, y_1 ~ N(0, sigma^2): P = 1/2, 0, 1/2. Beyond the largest v once lay 8e-10/sigma."""
+    for sigma in (1e-8, 1e-4, 1e-3, 1e-2):
+        p = stick_breaking.probs(numpy.array([0.0, -60.0]), numpy.array([sigma, 1.0]), remainder=True)
+        assert numpy.max(numpy.abs(p - [0.5, 0, 0.5])) <= 1e-7
+
+
+def test_laws_that_doubles_cannot_integrate():
+    """Decided where one category surely wins, whatever the scales; an error, and no wrong number, where none does."""
+    one = numpy.ones(2)
+    for mu, sigma, remainder, want in (
+        ([1e30, 1e30], one, False, [1, 0, 0]),
+        ([1.0, 2.0], 1e-30 * one, True, [1, 0, 0]),
+        ([-1.0, -0.5], 1e-17 * one, False, [0, 1, 0]),
+        ([-1e30, -1e29], one, True, [0, 0, 1]),
+        ([-1e12, -2e12], 1e-6 * one, False, [1, 0, 0]),
+    ):
+        mu, sigma = numpy.array(mu), numpy.asarray(sigma)
+        assert numpy.array_equal(stick_breaking.probs(mu, sigma, remainder), want)
+        both = numpy.array([mu, [0.1, 0.2]]), numpy.array([sigma, one])
+        together = stick_breaking.probs(*both, remainder)
+        assert numpy.array_equal(together[0], want)
+        alone = stick_breaking.probs(both[0][1], both[1][1], remainder)
+        assert numpy.allclose(together[1], alone, rtol=0, atol=1e-12)
+        for bar in stick_breaking.vjp(*both, numpy.arange(3.0), remainder):
+            assert numpy.all(bar[0] == 0) and numpy.all(bar[1] != 0)
+    with pytest.raises(ArithmeticError, match="only where one category surely wins"):
+        stick_breaking.probs(numpy.full(2, -1e30), one)
+    # a stick that takes all the rest decides nothing about those before it: as with mu = 100
+    got, want = (stick_breaking.probs(numpy.array([0.3, mu]), one) for mu in (1e30, 100.0))
+    assert numpy.array_equal(got, want) and abs(got[0] - special.ndtr(0.3)) <= 1e-7
 
 
 def test_bad_input():
@@ -305,7 +339,8 @@ def test_vjp_against_differences_of_the_law(remainder, monkeypatch):
         values = numpy.empty((2, 2 * k - 2, 3))
         for law in range(3):
             at = points[:, :, law].reshape(-1, 2 * k - 2)
-            P, _ = stick_breaking._law(at[:, : k - 1], at[:, k - 1 :], remainder, (160, 110))
+            top = numpy.full((len(at), 1), TOP)
+            P, _ = stick_breaking._law(at[:, : k - 1], at[:, k - 1 :], top, remainder, (160, 110))
             values[:, :, law] = (P @ p_bar[law]).reshape(2, -1)
         want = ((values[0] - values[1]) / 2).T / step
         error = numpy.max(numpy.abs(got - want))

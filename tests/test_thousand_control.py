@@ -1,4 +1,4 @@
-"""The control variate's update: two oracles on 1,000 configurations, each a replica of its own; see test_thousand.
+"""The control variate's update: two oracles on 1,000 configurations, each a replica of its own; see thousand_checks.
 
 V from the formulas that open `rebar`, given y, y | b, their pullbacks and the scores, which have tests of their own:
 dc/dy written out, V by a complex step; and dc/dy by autograd, V by autograd again.
@@ -18,7 +18,7 @@ from igr_ref.estimators.relax import bounded_parameters, relax
 
 from . import oracles_conditional as oracle
 from .gradcheck import check_rows
-from .test_thousand import check_tape
+from .thousand_checks import check_tape
 
 STEP = 1e-100
 SAMPLES, VARIABLES, HIDDEN = 2, 2, 5

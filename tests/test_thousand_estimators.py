@@ -1,4 +1,4 @@
-"""The estimators over discrete codes, two oracles each on 1,000 configurations: see test_thousand.
+"""The estimators over discrete codes, two oracles each on 1,000 configurations: see thousand_checks.
 
 Prop. 2 by a dense rule, its derivatives by autograd and by complex steps. Ratios of the unordered set by all orders in
 longdouble, and by P_e(T) = int_0^inf r e^{-r x} prod_i (1 - e^{-p_i x}) dx, r = 1 - e - P(T).
@@ -16,8 +16,8 @@ from igr_ref.estimators.score_function import score_function
 from igr_ref.estimators.unordered_set import draw_set, from_set
 
 from .gradcheck import autograd_vjp, check_rows
-from .test_thousand import check_tape
 from .test_thousand_given import PLAIN, STEP, TAPE, gaussian_laws, log_w, rule
+from .thousand_checks import check_tape
 
 LONG = numpy.longdouble
 

@@ -1,4 +1,4 @@
-"""y | b, its pullback and its pushforward: two oracles each on 1,000 configurations, see test_thousand.
+"""y | b, its pullback and its pushforward: two oracles each on 1,000 configurations, see thousand_checks.
 
 From its two equations on a dense rule, by autograd and by complex steps.
 """

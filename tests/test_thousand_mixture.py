@@ -1,7 +1,7 @@
 """The mixture's gradients and the Kumaraswamy KL to Beta(1, c), c != 1: two oracles on 1,000 configurations each.
 
-An image is a configuration: see test_thousand. E log(1 - v) by the tanh-sinh rule in u, its derivatives written out in
-longdouble; the sampled part of the ELBO by a complex step; all of it by autograd on our own forward formula.
+An image is a configuration: see thousand_checks. E log(1 - v) by the tanh-sinh rule in u, its derivatives written out
+in longdouble; the sampled part of the ELBO by a complex step; all of it by autograd on our own forward formula.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from igr_ref.models.mixture_sticks import STICK_LAWS
 from . import oracles_nonparametric as exact
 from .gradcheck import autograd_vjp, check_rows
 from .test_mixture import KINDS, Decoder, draws, names, outputs, posterior
-from .test_thousand import check_tape
+from .thousand_checks import check_tape
 
 LONG = numpy.longdouble
 STEP = 1e-100

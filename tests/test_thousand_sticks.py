@@ -1,4 +1,4 @@
-"""The pullback of IGR-SB's law: two oracles on 1,000 configurations each; see test_thousand.
+"""The pullback of IGR-SB's law: two oracles on 1,000 configurations each; see thousand_checks.
 
 Two sticks (K = 3): stick 1 is overtaken by y_2 > l(y_1) = logit(e^{y_1}), so that P is one integral over y_1 < 0, here
 under a complex step. Two to four sticks: differences of our own P, of sixth order.

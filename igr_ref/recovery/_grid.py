@@ -64,6 +64,11 @@ def edges(mu, sigma, rule, log_at_zero=None):
         rate = xp.sqrt(xp.sum(c * precision, axis=-1, keepdims=True) + own)
         # the last rate may be 0: no Phi_j moves any more
         step = rule.width / xp.maximum(rate, 1e-30)
+        if bool(xp.any((end < high) & (end + step == end))):
+            raise ArithmeticError(
+                "Prop. 2: the scales of a law lie too far apart for one grid of doubles: a panel of its smallest sigma"
+                f" ends where it began, at {float(xp.max(end)):.3g}"
+            )
         end = xp.where(step < high - end, end + step, high)
         found.append(end)
     all_edges = xp.concatenate(found if len(found) > 1 else [low, low], axis=-1)

@@ -12,6 +12,7 @@ import math
 
 from ..backend import namespace
 from ..numerics import log_ndtr, log_normal_pdf
+from ._far import Category, is_far, scaled
 from ._mode import newton
 from ._quadrature import gauss_legendre_points, subdivide
 
@@ -20,11 +21,18 @@ NODES = 16
 WIDTH = 8.0  # largest width of a panel in units of the local scale
 RISEN = 6.0  # standard deviations above mu_j, where Phi_j is 1 to 1e-9
 CHUNK = 60_000
+SPREAD = 2e3  # of mu in units of the least sigma: beyond, f ~ SPREAD^2 and its rounding hides where it has fallen
 
 
 def log_integrals(mu, sigma, wanted, otherwise):
     """(L, K-1): log P_k, to 1e-7 of P_k, where `wanted`; elsewhere `otherwise`. Laws mu, sigma are rows (L, K-1)."""
     xp, _ = namespace(mu)
+    apart = wanted & is_far(mu, sigma, SPREAD)[:, None]
+    if bool(xp.any(apart)):
+        exact = xp.zeros_like(otherwise)
+        for row, k in zip(*xp.nonzero(apart), strict=True):
+            exact[row, k] = Category(*scaled(mu[row], sigma[row])[:2], int(k)).log_p
+        otherwise, wanted = xp.where(apart, exact, otherwise), wanted & ~apart
     law, k = xp.nonzero(wanted)
     if law.size == 0:
         return otherwise

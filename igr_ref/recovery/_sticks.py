@@ -22,6 +22,7 @@ from ._quadrature import gauss_legendre
 
 REACH = 6.5  # standard deviations of y that matter: Phi(-6.5) = 4e-11
 TOP = 20.0  # largest v: s lies in (-e^-20, 0) with a probability of 2e-9 times its density
+HIGHER = 34.0  # the same for laws whose density is too large for that
 NEGLIGIBLE = 22.0  # a stick that takes e^-22 = 3e-10 of what is left changes nothing
 RESOLVED = 1e-10  # probability outside the interval on which a function is kept
 
@@ -135,14 +136,15 @@ def _last_legendre(n):
 class Intervals:
     """The interval of v for each stick in turn: what s_i can reach, up to what later sticks can exceed."""
 
-    def __init__(self, mu, sigma, remainder):
+    def __init__(self, mu, sigma, top, remainder):
         xp, _ = namespace(mu)
+        self.end = xp.where(top > TOP, math.exp(-HIGHER), math.exp(-TOP))
         self.first, self.last = mu - REACH * sigma, mu + REACH * sigma
         # later[i]: the largest y after stick i; with a remainder also the largest theta = -y that v = inf leads back to
         end = self.last[:, -1:]
-        later = [xp.minimum(xp.maximum(end, -self.first[:, -1:]) if remainder else end, TOP)]
+        later = [xp.minimum(xp.maximum(end, -self.first[:, -1:]) if remainder else end, top)]
         for i in range(mu.shape[1] - 2, 0, -1):
-            later.append(xp.minimum(xp.maximum(later[-1], self.last[:, i : i + 1]), TOP))
+            later.append(xp.minimum(xp.maximum(later[-1], self.last[:, i : i + 1]), top))
         self.later = later[::-1]
         self.s_low = self.s_high = None
 
@@ -155,11 +157,10 @@ class Intervals:
         else:
             self.s_low = xp.maximum(self.s_low + softplus(first), first)
             self.s_high = xp.maximum(self.s_high + softplus(last), last)
-        end = math.exp(-TOP)
-        high = xp.minimum(self.later[i], -inverse_softplus(xp.maximum(-self.s_high, end)))
-        low = -inverse_softplus(xp.maximum(-self.s_low, end))
+        high = xp.minimum(self.later[i], -inverse_softplus(xp.maximum(-self.s_high, self.end)))
+        low = -inverse_softplus(xp.maximum(-self.s_low, self.end))
         # no later stick can exceed what s_i already is: any interval will do
-        return xp.where(low < high, low, high - 1), high
+        return xp.where(low < high, low, high - xp.maximum(1, 1e-9 * xp.abs(high))), high
 
     def tighten(self, v, G):
         """Take out the parts of the interval where G at the ascending v (L, n) is 0 or 1: s_{i+1} > s_i > them."""

@@ -23,6 +23,21 @@ def log_ndtr_and_grad(a):
     return value, SQRT_2_OVER_PI * xp.where(negative, 1 / scaled, 0.5 * bell / (1 - upper))
 
 
+def l_slope(a):
+    """l'(a) = r(a) + a for a < 0, l(a) = log Phi(a) + a^2/2, r = phi/Phi: below -1e3 by its expansion in 1/a."""
+    xp, _ = namespace(a)
+    x = 1 / xp.maximum(-a, 1.0)
+    series = x * (1 - x * x * (2 - 10 * x * x))
+    near = a > -1e3
+    return xp.where(near, log_ndtr_and_grad(xp.where(near, a, -1.0))[1] + xp.where(near, a, -1.0), series)
+
+
+def l_change(a, b):
+    """l(b) - l(a) for a, b <= 0."""
+    xp, special = namespace(a, b)
+    return xp.log(special.erfcx(-b / SQRT_2)) - xp.log(special.erfcx(-a / SQRT_2))
+
+
 def ndtri_exp(log_p):
     """x with log Phi(x) = log_p < 0, in float64. Its derivative is Phi(x)/phi(x).
 

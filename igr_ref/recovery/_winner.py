@@ -10,7 +10,7 @@ Draws are rows (R,) with the number `law` of their law; mu, sigma, own (R, n) ar
 from __future__ import annotations
 
 from ..backend import namespace
-from . import _panels
+from . import _far_law, _panels
 
 
 def maxima(mu, sigma, law, k, v=None, m=None):
@@ -19,6 +19,19 @@ def maxima(mu, sigma, law, k, v=None, m=None):
     Given v (R,) in (0, 1), m is the quantile; given m (R,), v is the one at which m is the quantile. The panels are
     made once for each pair (law, k) that occurs.
     """
+    xp, _ = namespace(mu)
+
+    def near(mu, sigma, law, k, given):
+        return _maxima(mu, sigma, law, k, **{name: given})
+
+    def far(mu, sigma, law, k, given):
+        return _far_law.maxima(mu, sigma, law, k, **{name: given})
+
+    name, given = ("m", m) if v is None else ("v", v)
+    return _far_law.by_reach(near, far, mu, sigma, law, k, given)
+
+
+def _maxima(mu, sigma, law, k, v=None, m=None):
     xp, _ = namespace(mu)
     n = mu.shape[-1]
     given = m if v is None else v
@@ -49,6 +62,10 @@ def maxima(mu, sigma, law, k, v=None, m=None):
 
 def scores(mu, sigma, k):
     """dlog P_k (R, 2n), by mu and then by sigma, for k (R,) < n: to relative precision, however small P_k is."""
+    return _far_law.by_reach(lambda *rows: (_scores(*rows),), lambda *rows: (_far_law.scores(*rows),), mu, sigma, k)[0]
+
+
+def _scores(mu, sigma, k):
     xp, _ = namespace(mu)
     size, out = max(1, _panels.CHUNK // (50 * mu.shape[-1])), [xp.zeros((0, 2 * mu.shape[-1]))]
     for start in range(0, k.size, size):

@@ -23,8 +23,12 @@ import numpy
 from ..backend import namespace
 from ..numerics import log_softmax, log_softmax_vjp, sigmoid
 from ._normal import DEGREE, END, phi_and_Phi
-from ._tails import below, log_ndtr_and_grad, ndtri_exp
+from ._tails import below, l_change, l_slope, log_ndtr_and_grad, ndtri_exp
 from ._winner import maxima
+
+HIGH = 12.0  # Phi is 1 there, and phi still a float32
+FAR = 1e4  # a law whose -u stay below it keeps at least eight digits of q - r u
+
 
 # ---- IGR ---------------------------------------------------------------------------------------------------------
 
@@ -56,10 +60,11 @@ def below_maximum(mu, sigma, b, v, m, dm, dtype, degree=DEGREE):
     xp, _ = namespace(mu)
     u = (m - mu) / sigma
     q, r = _quantiles_below(u, v, degree)
+    square = 2 * (l_change(*(xp.minimum(a, -FAR) for a in (u, q))) - xp.log(v)) if _far(u) else None
     won = b[..., :-1] > 0
     top = xp.where(b[..., -1:] > 0, 0, xp.maximum(m.astype(dtype), numpy.finfo(dtype).tiny))
     y = xp.where(won, top, below((mu + sigma * q).astype(dtype), top))
-    return y, _saved(dtype, won, u, q, r, dm)
+    return y, _saved(dtype, won, u, q, r, dm, square)
 
 
 def coupled_below(mu, sigma, b, y, m, dm, dtype, degree=None):
@@ -68,12 +73,16 @@ def coupled_below(mu, sigma, b, y, m, dm, dtype, degree=None):
     if not bool(xp.all(y <= m)):
         raise ValueError("y must be a point with h(y) = b")
     u, q = (m - mu) / sigma, (y - mu) / sigma
+    high = q.size > 0 and bool(q.max() > HIGH)
+    near_u, near_q = (xp.where(q > HIGH, 0, at) if high else at for at in (u, q))
     if degree is None or bool(xp.any(q < -END)):  # q <= u
-        r = log_ndtr_and_grad(u)[1] / log_ndtr_and_grad(q)[1]
+        r = log_ndtr_and_grad(near_u)[1] / log_ndtr_and_grad(near_q)[1]
     else:
-        of_u, of_q = (phi_and_Phi(at, degree) for at in (u, q))
+        of_u, of_q = (phi_and_Phi(at, degree) for at in (near_u, near_q))
         r = of_u[0] / of_u[1] * (of_q[1] / of_q[0])
-    return _saved(dtype, b[..., :-1] > 0, u, q, r, dm)
+    if high:  # Phi(q) = Phi(u) = 1; phi(q) may have underflowed
+        r = xp.where(q > HIGH, xp.exp(0.5 * xp.where(q > HIGH, (q - u) * (q + u), 0)), r)
+    return _saved(dtype, b[..., :-1] > 0, u, q, r, dm, (y - m) / sigma * (q + u) if _far(u) else None)
 
 
 def _quantiles_below(u, v, degree=DEGREE):
@@ -112,12 +121,27 @@ def pushforward(saved, mu_dot, sigma_dot):
     return r * m_dot + rest * mu_dot + by_sigma * sigma_dot
 
 
-def _saved(dtype, won, u, q, r, dm):
-    """r, 1 - r and q - r u; the winner is m itself: r = 1 and no derivative of its own."""
+def _far(u):
+    return u.size > 0 and bool(-FAR > u.min())
+
+
+def _saved(dtype, won, u, q, r, dm, square):
+    """r, 1 - r and q - r u; the winner is m itself: r = 1 and no derivative of its own. square: q^2 - u^2, if `_far`.
+
+    Where u is large and negative q - r u would be rounding error: r = (l'(u) - u)/(l'(q) - q), see `l_slope`, makes it
+    (q l'(q) - u l'(u) - square)/(l'(q) - q), and 2 log v = 2 (l(q) - l(u)) - square.
+    """
     xp, _ = namespace(u)
     r = xp.where(won, 1, r)
     n = u.shape[-1]
-    parts = (r, 1 - r, xp.where(won, 0, q - r * u), dm[..., :n], dm[..., n:])
+    by_sigma = q - r * u
+    if square is not None:
+        far = u < -FAR
+        u_far, q_far = (xp.where(far, a, -FAR) for a in (u, q))
+        slope = l_slope(q_far)
+        exact = (q_far * slope - u_far * l_slope(u_far) - square) / (slope - q_far)
+        by_sigma = xp.where(far, exact, by_sigma)
+    parts = (r, 1 - r, xp.where(won, 0, by_sigma), dm[..., :n], dm[..., n:])
     return tuple(part.astype(dtype) for part in parts)
 
 

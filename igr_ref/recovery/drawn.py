@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backend import namespace
-from . import _winner, conditional, gaussian_argmax
+from . import _far_law, _winner, conditional, gaussian_argmax
 from ._drawn import Located, Winner, solve
 from ._grid import FINE, over_laws
 from ._tails import log_ndtr_and_grad
@@ -77,6 +77,48 @@ def _entry(array, k):
 
 
 def _pass(mu, sigma, k, winner, cotangent, rule):
+    """`_near` for the laws that a shared grid resolves, `_far` for the others."""
+    absent = [cotangent is None, cotangent is None, k is None, not winner, not winner]
+
+    def flat(function):
+        def present(mu, sigma, *columns):
+            drawn_k = None if k is None else columns[0]
+            given = {name: columns[-1] for name in winner or {}}
+            log_p, bars, *rest = function(mu, sigma, drawn_k, given, cotangent, rule)
+            return log_p, *(part for part in (*(bars or (None, None)), *rest) if part is not None)
+
+        return present
+
+    columns = [*([] if k is None else [k]), *(winner or {}).values()]
+    log_p, *found = _far_law.by_reach(flat(_near), flat(_far), mu, sigma, *columns)
+    mu_bar, sigma_bar, *rest = (None if missing else found.pop(0) for missing in absent)
+    return log_p, None if cotangent is None else (mu_bar, sigma_bar), *rest
+
+
+def _far(mu, sigma, k, winner, cotangent, rule):
+    xp, _ = namespace(mu)
+    log_last, B = gaussian_argmax.boundary(mu, sigma)
+    log_head = _far_law.log_head(mu, sigma, relative=False)
+    gaussian_argmax.logarithms(xp.exp(log_head), log_last)  # the sum is 1
+    log_p, bars, score, m, dm = xp.concatenate([log_head, log_last], axis=-1), None, None, None, None
+    if cotangent is not None:
+        p_bar = cotangent(log_p)
+        bar = p_bar[:, :-1] - p_bar[:, -1:]
+        bars = gaussian_argmax.with_boundary(_far_law.pullback(mu, sigma, bar), bar * B, mu, sigma)
+    if k is not None:
+        nothing = xp.zeros(k.shape)  # all are rare: `_winner` does them
+        score = _scores(mu, sigma, k, nothing, xp.zeros((k.size, 2 * mu.shape[1])))
+    if winner:
+        key = {"v": "v", "y": "m"}[next(iter(winner))]
+        m, dm = xp.zeros(k.shape), xp.zeros((k.size, 2 * mu.shape[1]))
+        (i,) = xp.nonzero(k < mu.shape[1])
+        if i.size:
+            given = next(iter(winner.values()))[i]
+            m[i], dm[i] = _winner.maxima(mu[i], sigma[i], xp.arange(i.size), k[i], **{key: given})
+    return log_p, bars, score, m, dm
+
+
+def _near(mu, sigma, k, winner, cotangent, rule):
     """(log_p (L, K), bars, score (L, 2n), m (L,), dm (L, 2n)), with None for what is not asked for.
 
     k (L,) or None: the drawn categories; winner: {"v": (L,)} or {"y": (L,)}, the winner's uniform or value.

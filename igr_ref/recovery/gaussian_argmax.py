@@ -12,9 +12,11 @@ What category k wins when mu_j moves, category j loses: every column of the Jaco
 
 from __future__ import annotations
 
+import numpy
+
 from ..backend import namespace
 from ..numerics import log_ndtr, log_normal_pdf
-from . import _grid
+from . import _far_law, _grid
 from ._checks import double, with_cotangent
 from ._grid import FINE, over_laws
 from ._quadrature import gauss_legendre_points
@@ -55,18 +57,30 @@ def log_probs(mu, sigma, rule=FINE, accuracy="relative"):
     accuracy "relative": every P_k to 1e-7 of itself, however small (its logarithm is right below 1e-308 too).
     "absolute": P to 1e-12; the logarithm of P_k < 1e-12 then means nothing and may be -inf. A fraction of the time
     where many categories are rare; enough for a law whose categories are only weighted by, or drawn with, P.
-    P_K is exact in both.
+    P_K is exact in both. Where |log P_k| is large, it is right to a few units in its last place and no more.
 
-    Raises ValueError for sigma <= 0 or input that is not finite, ArithmeticError where the quadrature's
+    Raises ValueError for sigma <= 0, input that is not finite or spreads further than a logarithm can say (sigma below
+    1e-150 times the largest sigma or |mu| of its law), ArithmeticError where the quadrature's
     probabilities do not sum to 1 within 1e-8: nothing is renormalised.
     """
     if accuracy not in ("relative", "absolute"):
         raise ValueError(f"accuracy must be 'relative' or 'absolute', got {accuracy!r}")
     xp, mu64, sigma64 = double(mu, sigma)
-    (head,), m, s = _over(lambda factors, edges: (factors.probs(),), mu64, sigma64, rule)
-    out = logarithms(head, boundary(m, s)[0])
-    if accuracy == "relative":
-        out = xp.concatenate([log_integrals(m, s, head < SMALL, out[:, :-1]), out[:, -1:]], axis=-1)
+    relative = accuracy == "relative"
+
+    def near(m, s):
+        (head,) = over_laws(lambda factors, edges: (factors.probs(),), m, s, rule=rule)
+        out = logarithms(head, boundary(m, s)[0])
+        return (xp.concatenate([log_integrals(m, s, head < SMALL, out[:, :-1]), out[:, -1:]], -1) if relative else out,)
+
+    def far(m, s):
+        log_head, log_last = _far_law.log_head(m, s, relative), boundary(m, s)[0]
+        logarithms(xp.exp(log_head), log_last)
+        return (xp.concatenate([log_head, log_last], axis=-1),)
+
+    (out,) = _far_law.by_reach(near, far, *_rows(mu64, sigma64))
+    # what single precision has no number for is the logarithm of 0
+    out = xp.where(out < numpy.finfo(mu.dtype).min, -xp.inf, out)
     return xp.reshape(out, mu64.shape[:-1] + out.shape[1:]).astype(mu.dtype)
 
 
@@ -97,7 +111,10 @@ def fluxes(mu, sigma, rule=FINE):
     The diagonals of A and A' carry no meaning.
     """
     xp, mu, sigma = double(mu, sigma)
-    both, m, s = _over(lambda factors, edges: factors.fluxes(), mu, sigma, rule)
+    m, s = _rows(mu, sigma)
+    both = _far_law.by_reach(
+        lambda m, s: over_laws(lambda factors, edges: factors.fluxes(), m, s, rule=rule), _far_law.fluxes, m, s
+    )
     return tuple(xp.reshape(x, mu.shape[:-1] + x.shape[1:]) for x in (*both, boundary(m, s)[1]))
 
 
@@ -123,8 +140,13 @@ def vjp(mu, sigma, p_bar, rule=FINE):
     xp, mu64, sigma64 = double(mu, sigma)
     p_bar, mu64, sigma64 = with_cotangent(p_bar, mu64, sigma64)
     bar = p_bar[..., :-1] - p_bar[..., -1:]
-    bars, m, s = _over(lambda factors, edges, b: factors.pullback(b), mu64, sigma64, rule, bar)
-    bars = with_boundary(bars, xp.reshape(bar, m.shape) * boundary(m, s)[1], m, s)
+    m, s, bar = _rows(mu64, sigma64, bar)
+    bars = _far_law.by_reach(
+        lambda *rows: over_laws(lambda factors, edges, b: factors.pullback(b), *rows, rule=rule),
+        _far_law.pullback,
+        *(m, s, bar),
+    )
+    bars = with_boundary(bars, bar * boundary(m, s)[1], m, s)
     return tuple(xp.reshape(x, mu64.shape).astype(mu.dtype) for x in bars)
 
 
@@ -133,8 +155,7 @@ def with_boundary(bars, at_zero, mu, sigma):
     return bars[0] + at_zero, bars[1] - mu / sigma * at_zero
 
 
-def _over(function, mu, sigma, rule, *more):
-    """over_laws for leading axes of any shape: (its arrays, mu, sigma as rows)."""
-    xp, _ = namespace(mu)
-    rows = [xp.reshape(array, (-1, array.shape[-1])) for array in (mu, sigma, *more)]
-    return over_laws(function, *rows, rule=rule), *rows[:2]
+def _rows(*arrays):
+    """Arrays (..., n) as rows (L, n)."""
+    xp, _ = namespace(*arrays)
+    return [xp.reshape(array, (-1, array.shape[-1])) for array in arrays]

@@ -22,11 +22,13 @@ G and H are smooth, and are interpolated; kappa and lambda are not, and are the 
 
 from __future__ import annotations
 
+import math
+
 from ..backend import namespace
 from ..numerics import log_ndtr, log_normal_pdf, softplus
-from . import _chebyshev
+from . import _chebyshev, _decided
 from ._checks import double, with_cotangent
-from ._sticks import TOP, Intervals, Stick
+from ._sticks import HIGHER, TOP, Intervals, Stick
 
 # (Chebyshev points of a function, points of an integral): a law moves on to the next pair until it is resolved.
 LEVELS = ((36, 20), (60, 30), (84, 40), (100, 48), (126, 60), (190, 90), (290, 140), (420, 210))
@@ -73,7 +75,7 @@ def vjp(mu, sigma, p_bar, remainder=False, tolerance=1e-7):
 # ---- the law -----------------------------------------------------------------------------------------------------
 
 
-def _forward(mu, sigma, remainder, level):
+def _forward(mu, sigma, top, remainder, level):
     """(steps, z, G, unresolved): what P and its pullback need.
 
     steps: for i = 2..n the operators of stick i, G_{i-1} at their points, D_i G_{i-1} and r_i G_{i-1}. z: (s - mu_1) /
@@ -81,7 +83,7 @@ def _forward(mu, sigma, remainder, level):
     """
     xp, _ = namespace(mu)
     n, (m, quadrature) = mu.shape[1], level
-    intervals = Intervals(mu, sigma, remainder)
+    intervals = Intervals(mu, sigma, top, remainder)
     points = 0.5 * (xp.asarray(_chebyshev.nodes(m)) + 1)
     last = xp.asarray(_chebyshev.coefficients(m)[-3:].T)
     steps, first, G, low, high = [], None, None, None, None
@@ -94,7 +96,7 @@ def _forward(mu, sigma, remainder, level):
             s = -softplus(-v)
         else:  # s_n is asked for at 0 if there is a remainder, and nowhere if not
             s = xp.zeros((mu.shape[0], 1 if remainder else 0))
-            v = s + TOP
+            v = s + top
         if i == 0:
             first = (s - mean) / deviation
             G = xp.exp(log_ndtr(first))
@@ -107,14 +109,17 @@ def _forward(mu, sigma, remainder, level):
         if i < n - 1:
             low, high = next_low, next_high
             intervals.tighten(v, G)
+            # dG/dv at the largest v is what G gains beyond it, s in (-e^-v, 0)
+            beyond = xp.abs(G[:, -1] - G[:, -2]) / (v[:, -1] - v[:, -2])
+            unresolved = xp.maximum(unresolved, xp.where(high[:, 0] > top[:, 0] - 1, beyond / SAFETY, 0))
             unresolved = xp.maximum(unresolved, xp.max(xp.abs(G @ last), axis=-1))
     return steps, first, G, unresolved
 
 
-def _law(mu, sigma, remainder, level):
+def _law(mu, sigma, top, remainder, level):
     """(P (L, K), unresolved (L,))."""
     xp, _ = namespace(mu)
-    steps, first, G, unresolved = _forward(mu, sigma, remainder, level)
+    steps, first, G, unresolved = _forward(mu, sigma, top, remainder, level)
     columns = [G if remainder else xp.zeros_like(mu[:, :1])]
     kappa, one = -xp.ones_like(G), xp.ones_like(mu[:, :1])
     for stick, _, lost, total in reversed(steps):
@@ -124,10 +129,10 @@ def _law(mu, sigma, remainder, level):
     return xp.concatenate(columns[::-1], axis=-1), unresolved
 
 
-def _law_vjp(mu, sigma, p_bar, remainder, level):
+def _law_vjp(mu, sigma, top, p_bar, remainder, level):
     """((mu_bar, sigma_bar) stacked (L, 2, K-1), unresolved (L,))."""
     xp, _ = namespace(mu)
-    steps, first, G, unresolved = _forward(mu, sigma, remainder, level)
+    steps, first, G, unresolved = _forward(mu, sigma, top, remainder, level)
     pay = [p_bar[:, i : i + 1] for i in range(p_bar.shape[1])]
     F, leads = pay[0] * xp.exp(log_ndtr(first)), []
     for i, (stick, _, lost, _) in enumerate(steps, start=1):
@@ -151,12 +156,30 @@ def _law_vjp(mu, sigma, p_bar, remainder, level):
 
 
 def _resolved(function, mu, sigma, more, remainder, tolerance):
-    """function over the leading axes, in chunks, each law at the first level that resolves it to `tolerance`."""
+    """function over the leading axes; where one category surely wins, P is 0 and 1, and its derivatives are 0."""
     if not tolerance > 0:
         raise ValueError(f"tolerance must be greater than 0, got {tolerance!r}")
     xp, _ = namespace(mu)
-    lead = mu.shape[:-1]
-    rows = [xp.reshape(a, (-1, a.shape[-1])) for a in (mu, sigma, *more)]
+    rows = [xp.reshape(a, (-1, a.shape[-1])) for a in (*_decided.certain(mu, sigma), *more)]
+    winner = _decided.winners(rows[0], rows[1], remainder)
+    (known,) = xp.nonzero(winner >= 0)
+    if known.size == 0:
+        out = _at_levels(function, rows, remainder, tolerance)
+    else:
+        (rest,) = xp.nonzero(winner < 0)
+        some = _at_levels(function, [a[rest] for a in rows], remainder, tolerance)
+        one_hot = (winner[known, None] == xp.arange(mu.shape[-1] + 1)).astype(mu.dtype)
+        sure = one_hot if function is _law else xp.zeros((known.size, *some.shape[1:]))
+        out = xp.concatenate([sure, some])[xp.argsort(xp.concatenate([known, rest]))]
+    return xp.reshape(out, mu.shape[:-1] + out.shape[1:])
+
+
+def _at_levels(function, rows, remainder, tolerance):
+    """function of laws (L, n), in chunks, each law at the first level that resolves it to `tolerance`."""
+    xp, _ = namespace(rows[0])
+    # a function of s may gain e^-TOP times its density, 0.4/sigma, beyond TOP
+    narrow = 0.4 * math.exp(-TOP) > tolerance * xp.min(rows[1], axis=-1, keepdims=True)
+    rows = [*rows[:2], xp.where(narrow, HIGHER, TOP), *rows[2:]]
     start = sum(tolerance < limit for limit in STARTS)
     out, error = _in_chunks(function, rows, remainder, LEVELS[start])
     for level in LEVELS[start + 1 :]:
@@ -170,7 +193,7 @@ def _resolved(function, mu, sigma, more, remainder, tolerance):
     worst = float(xp.max(error)) if error.size else 0.0
     if not worst <= tolerance:
         raise ArithmeticError(f"IGR-SB: a law is resolved to {worst:.1e} only, not to tolerance {tolerance:.1e}")
-    return xp.reshape(out, lead + out.shape[1:])
+    return out
 
 
 def _in_chunks(function, rows, remainder, level):
