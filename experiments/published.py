@@ -54,14 +54,14 @@ MIXTURE = replace(
     PAPER.mixture, datasets=("mnist",), epochs=10, selection_epochs=3, components=(7, 11, 17), m=100,
     seeds=PAPER_SEEDS[:1],
 )  # fmt: skip
-# Fashion-MNIST: half the epochs of MNIST's linear runs, and its nonlinear networks, whose decoder has twice the outputs,
-# a tenth of the paper's.
+# Fashion-MNIST: half the epochs of linear MNIST; nonlinear networks, whose decoder has twice the outputs, a tenth
+# of the paper's.
 CLOTHES = replace(DEEP, datasets=("fmnist",), architectures=("linear",), models=("igr_i", "gs"))
 CLOTHES_STICKS = replace(STICKS, datasets=("fmnist",), epochs=50, selection_epochs=5)
 CLOTHES_PLANAR = replace(PLANAR, datasets=("fmnist",), epochs=50, selection_epochs=5)
 BRIEF = {"architectures": ("nonlinear",), "epochs": 30, "selection_epochs": 3, "training_images": 0}
 CLOTHES_DEEP = tuple(replace(options, **BRIEF) for options in (CLOTHES, CLOTHES_STICKS, CLOTHES_PLANAR))
-# Pen strokes of Omniglot's drawings stand in for it, 24,345 to train as the paper has: a user's file in the data folder.
+# Pen strokes of Omniglot's drawings stand in for it, 24,345 to train as the paper has: a file in the data folder.
 STROKES = {"datasets": ("omniglot_strokes.npz",)}
 DRAWINGS = replace(ONE, models=("igr_i", "gs"), temperatures=DEEP.temperatures, **STROKES)
 DRAWINGS_STICKS, DRAWINGS_PLANAR = replace(STICKS, **STROKES), replace(PLANAR, **STROKES)
