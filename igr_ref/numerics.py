@@ -82,9 +82,15 @@ def logsumexp(x, axis=-1, keepdims=False):
 
 
 def _log_sum(shifted, axis):
-    """log sum_k e^{shifted_k}, max shifted = 0: log1p of all terms but one that is 1, so that e^-40 is not lost."""
+    """log sum_k e^{shifted_k}, max shifted = 0."""
     xp, _ = namespace(shifted)
-    e, top = xp.exp(shifted), (shifted == 0).astype(shifted.dtype)
+    return _log_sum_of(xp.exp(shifted), shifted, axis)
+
+
+def _log_sum_of(e, shifted, axis):
+    """The same from e = e^{shifted}: log1p of all terms but one that is 1, so that e^-40 is not lost."""
+    xp, _ = namespace(e)
+    top = (shifted == 0).astype(shifted.dtype)
     ones = xp.sum(top, axis=axis, keepdims=True)  # how many tie
     return xp.log1p(xp.sum(e - top, axis=axis, keepdims=True) + (ones - 1))  # e - top is 0 exactly at the top
 
@@ -101,14 +107,24 @@ def log_softmax(x, axis=-1):
     return shifted - _log_sum(shifted, axis)
 
 
-def log_softmax_vjp(log_z, l_bar):
+def log_softmax_and_softmax(x):
+    """(log_softmax(x), softmax(x)) over the last axis, from one exponential."""
+    xp, _ = namespace(x)
+    shifted = x - xp.max(x, axis=-1, keepdims=True)
+    e = xp.exp(shifted)
+    return shifted - _log_sum_of(e, shifted, -1), e / xp.sum(e, axis=-1, keepdims=True)
+
+
+def log_softmax_vjp(log_z, l_bar, z=None):
     """Pullback of log_softmax over the last axis, from its saved output: x_bar_j = l_bar_j - z_j sum_k l_bar_k.
+
+    z is exp(log_z), for callers that have it.
 
     For an entry above 1/2 that is written (1 - z_j) l_bar_j - z_j sum_{k!=j} l_bar_k, 1 - z_j = -expm1(log z_j), which
     does not cancel as z_j tends to 1.
     """
     xp, _ = namespace(log_z)
-    z = xp.exp(log_z)
+    z = xp.exp(log_z) if z is None else z
     high = log_z > -LOG_2
     others = xp.sum(l_bar * ~high, axis=-1, keepdims=True)
     total = xp.sum(l_bar, axis=-1, keepdims=True)

@@ -97,6 +97,9 @@ def test_log_prob_and_its_pullback():
         def traced(a, y, bar=bar, temperature=temperature):
             return anp.sum(bar * GumbelSoftmax(a, temperature, validate=False).log_prob(y))
 
+        together, grad = q.log_prob_and_grad(y)  # the same numbers at once
+        assert numpy.array_equal(together, q.log_prob(y))
+        assert numpy.array_equal(grad, q.log_prob_vjp(y, numpy.ones(bar.shape))[1])
         for i, (got, tape) in enumerate(
             zip((bars["log_alpha"], y_bar), autograd_vjp(traced, log_alpha, y), strict=True)
         ):
@@ -126,6 +129,7 @@ def test_temperature_array_with_a_replica_axis():
         )
         got, want = q.log_prob_vjp(y, bar[..., 0])[1], one.log_prob_vjp(y[r], bar[r, :, 0])[1]
         assert numpy.array_equal(got[r], want)
+        assert numpy.array_equal(q.log_prob_and_grad(y)[1][r], one.log_prob_and_grad(y[r])[1])
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -142,6 +146,7 @@ def test_low_temperature_leaves_the_density_finite(dtype):
             q.log_prob_log_z(y),
             q.pullback(saved, z)["log_alpha"],
             q.log_prob_vjp(y, y[:, 0])[1],
+            *q.log_prob_and_grad(y),
         ):
             assert out.dtype == dtype and numpy.all(numpy.isfinite(out))
 

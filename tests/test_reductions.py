@@ -110,6 +110,18 @@ def test_pullbacks_in_float32():
         check(got, by_log, function="numerics.log_softmax_vjp", scale=1e-2 * x.size, **options)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_log_softmax_and_softmax_at_once(dtype):
+    """The same numbers as apart, ties included, and the pullback with and without the exponential it is spared."""
+    for rng, x in _rows(200, 12):
+        x = numpy.stack([x, numpy.round(x)]).astype(dtype)
+        log_z, z = numerics.log_softmax_and_softmax(x)
+        assert numpy.array_equal(log_z, numerics.log_softmax(x)) and numpy.array_equal(z, numerics.softmax(x))
+        bar = rng.standard_normal(x.shape).astype(dtype)
+        spared = numerics.log_softmax_vjp(log_z, bar, numpy.exp(log_z))
+        assert spared.dtype == dtype and numpy.array_equal(spared, numerics.log_softmax_vjp(log_z, bar))
+
+
 def test_an_axis_may_be_given():
     x = numpy.random.default_rng(0).standard_normal((3, 4, 5))
     for axis in (0, 1, 2, -1):

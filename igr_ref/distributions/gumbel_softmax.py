@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from ..backend import namespace
-from ..numerics import log_softmax, log_softmax_vjp, softmax, softmax_vjp
+from ..numerics import log_softmax, log_softmax_and_softmax, log_softmax_vjp, softmax, softmax_vjp
 from ..precision import in_double
 from ..transforms.base import check_temperature, like, log_temperature
 from .base import Relaxation, check_parameters
@@ -52,8 +52,8 @@ class GumbelSoftmax(Relaxation):
 
     def pullback_y(self, saved, y_bar):
         """Gradients of a cotangent on y = log z: dy_i/dlog_alpha_j = (delta_ij - z_j)/tau."""
-        y = saved[1]
-        return {"log_alpha": log_softmax_vjp(y, y_bar) / like(self.temperature, y)}
+        _, y, z = saved
+        return {"log_alpha": log_softmax_vjp(y, y_bar, z) / like(self.temperature, y)}
 
     def _tilted(self, y):
         """log_alpha - tau y, whose softmax is the p of the gradients."""
@@ -61,11 +61,18 @@ class GumbelSoftmax(Relaxation):
 
     def log_prob(self, y):
         """log q(y) of y = log z (..., K), summed over categories: (...)."""
+        return self._from_log_p(y, log_softmax(self._tilted(y)))
+
+    def _from_log_p(self, y, log_p):
+        """log (K-1)! + (K-1) log tau + sum_k [t_k - lse(t)] from log p = t - lse(t), t = log_alpha - tau y."""
         xp, _ = namespace(y)
         k = y.shape[-1]
-        # log (K-1)! + (K-1) log tau + sum_k [t_k - lse(t)],  t = log_alpha - tau y
-        constant = log_temperature(self.temperature, y, k - 1, math.lgamma(k))
-        return constant + xp.sum(log_softmax(self._tilted(y)), axis=-1)
+        return log_temperature(self.temperature, y, k - 1, math.lgamma(k)) + xp.sum(log_p, axis=-1)
+
+    def log_prob_and_grad(self, y):
+        """(log_prob(y), its gradient by y (..., K)) at once."""
+        log_p, p = log_softmax_and_softmax(self._tilted(y))
+        return self._from_log_p(y, log_p), like(self.temperature, y) * (y.shape[-1] * p - 1)
 
     def log_prob_vjp(self, y, bar):
         """(param_bars, y_bar) of a cotangent (...) on log_prob(y), log_alpha and y taken as independent."""

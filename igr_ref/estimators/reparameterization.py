@@ -34,10 +34,9 @@ def reparameterization(q, noise, f, p=None):
         grads = add_grads(grads, kl_grads)
     elif isinstance(q, GumbelSoftmax):
         y = saved[1]
-        log_p = p.log_prob(y)
+        log_p, from_p = p.log_prob_and_grad(y)
         kl = q.log_prob(y) - log_p
-        _, y_bar = p.log_prob_vjp(y, -xp.ones_like(log_p))
-        grads = add_grads(grads, q.pullback_y(saved, y_bar))
+        grads = add_grads(grads, q.pullback_y(saved, -from_p))
     else:
         raise TypeError(f"reparameterization knows IGR and GumbelSoftmax, got {type(q).__name__}")
     return Estimate(value, over_variables(kl), grads)

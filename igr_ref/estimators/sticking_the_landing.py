@@ -68,9 +68,7 @@ def _flow(q, p, saved, z_bar, stop_flow):
 def _gumbel_softmax(q, p, saved):
     if not isinstance(q, GumbelSoftmax):
         raise TypeError(f"sticking_the_landing knows IGR and GumbelSoftmax, got {type(q).__name__}")
-    xp, _ = namespace(q.log_alpha)
     y = saved[1]
-    log_q, log_p = q.log_prob(y), p.log_prob(y)
-    _, from_q = q.log_prob_vjp(y, xp.ones_like(log_q))  # the log_alpha part is the one that is dropped
-    _, from_p = p.log_prob_vjp(y, xp.ones_like(log_p))
+    log_q, from_q = q.log_prob_and_grad(y)  # by y alone: what log_alpha adds is the part that is dropped
+    log_p, from_p = p.log_prob_and_grad(y)
     return log_q - log_p, q.pullback_y(saved, from_q - from_p)
