@@ -17,7 +17,7 @@ import numpy
 from igr_ref import noise
 from igr_ref.backend import device_namespace, to_host
 
-from .blas import advice, cpu_flags, kernels
+from .blas import advice, cpu, kernels
 from .data import load
 from .progress import Progress, clock
 from .state import State, require_same_run
@@ -99,7 +99,7 @@ def train(config, dataset, folder, xp, log, quiet=False, checkpoint_seconds=20.0
     state = State(config, dataset, xp, checkpoint if checkpoint.exists() else None)
     if state.step:
         print(f"resumed at step {state.step} of {total}", file=log)
-    hint = advice(kernels(), cpu_flags())
+    hint = advice(kernels(), cpu())
     if hint:
         print(hint, file=log)
     bar = Progress(total, config.label, file=log if quiet else None, done=state.step)
