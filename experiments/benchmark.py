@@ -7,8 +7,9 @@ codes are compared: a contestant that computes something else is an error. Conte
 many rounds, so that whatever else the machine does meets all of them alike; a figure is the median over the rounds.
 With one BLAS thread the CPU time of the process is reported, which other processes disturb less; with more, the wall
 clock. The latter also for the steps of a second table, timed in a process that gives every library as many threads as
-there are cores. The matrix products of a step, by NumPy's BLAS alone, run in the same turns. Scores are timed once for
-an architecture: they are the same code for every model.
+there are cores. The matrix products of a step, by NumPy's BLAS alone, run in the same turns, and once more by each of
+the kernels of OpenBLAS that the CPU has a choice of (`blas`). Scores are timed once for an architecture: they are the
+same code for every model.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import numpy
 from igr_ref import noise, reparameterization
 from igr_ref.models import Adam, Buffers
 
-from . import benchmark_relax, peers
+from . import benchmark_relax, blas, peers
 from .peers import ours
 from .store import provenance
 from .tables.benchmark import OURS
@@ -82,6 +83,7 @@ def measure(options, say=print):
                 say(f"{architecture}: scores")
                 score = {"model": model, "architecture": architecture, "m": task.m, "images": options.images}
                 record["scores"].append({**score, "times": score_times(task, libraries, options)})
+    record["kernels"] = kernel_times(options, say)
     if options.threads and peers.threads() == 1 and cores() > 1:
         record["threaded"] = {"threads": cores(), "steps": threaded_steps(record["steps"], options, say)}
     if options.sweep:
@@ -177,6 +179,32 @@ def score_times(task, libraries, options):
     return take_turns(calls, max(3, options.rounds // 4), options.images)
 
 
+def kernel_times(options, say):
+    """{kernels: median CPU ms of the matrix products of a linear IGR-I step}, by one thread in a process for each of
+    OpenBLAS's kernels that run on this CPU; {} where there is no choice. The processes take turns."""
+    names = blas.choices()
+    if not names:
+        return {}
+    say(f"matrix products by the kernels {', '.join(names)}")
+    with contextlib.ExitStack() as stack:
+        context = multiprocessing.get_context("spawn")
+        pools = {name: stack.enter_context(concurrent.futures.ProcessPoolExecutor(1, context)) for name in names}
+        times = {name: [] for name in names}
+        for _ in range(options.rounds + 1):
+            for name, pool in pools.items():  # a process starts with its first call
+                with _threads_of_children(1, {"OPENBLAS_CORETYPE": name}):
+                    times[name].append(pool.submit(_products_ms, options.steps).result())
+    return {name: statistics.median(found[1:]) for name, found in times.items()}
+
+
+def _products_ms(steps):
+    products = ours.Products(ours.task("igr_i", "linear", ours.synthetic(200)))
+    products.run(2)
+    started = time.process_time()
+    products.run(steps)
+    return (time.process_time() - started) / steps * 1e3
+
+
 # ---- all cores ---------------------------------------------------------------------------------------------------
 
 
@@ -212,10 +240,12 @@ def sweep_rates(model, architecture, peer, seconds, say):
 
 
 @contextlib.contextmanager
-def _threads_of_children(number):
-    """What is started inside has so many threads in every library: they read the environment when they are imported."""
-    before = {key: os.environ.get(key) for key in (*THREADS, "XLA_FLAGS")}
-    os.environ |= dict.fromkeys(THREADS, str(number))
+def _threads_of_children(number, more=None):
+    """What is started inside has so many threads in every library, and `more` in its environment: libraries read that
+    when they are imported."""
+    more = more or {}
+    before = {key: os.environ.get(key) for key in (*THREADS, "XLA_FLAGS", *more)}
+    os.environ |= dict.fromkeys(THREADS, str(number)) | more
     if before["XLA_FLAGS"] == peers.XLA_ONE_THREAD:
         del os.environ["XLA_FLAGS"]
     try:

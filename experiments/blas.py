@@ -37,6 +37,11 @@ def kernels():
     return None
 
 
+def choices():
+    """Kernels that OPENBLAS_CORETYPE can choose among where the CPU has AVX-512; () elsewhere and without OpenBLAS."""
+    return ("Haswell", "SkylakeX") if kernels() and AVX_512 <= set(cpu()["flags"]) else ()
+
+
 def advice(used, cpu):
     """A sentence for the log where other kernels would be faster on this `cpu` (of `cpu()`); None otherwise."""
     if not AVX_512 <= set(cpu["flags"]):

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from . import blas
 from .plan import from_dict
 from .store import THREAD_VARIABLES, read_json
 
@@ -38,13 +39,20 @@ def differences(before, after, at=""):
     return [] if before == after else [(at, before, after)]
 
 
+def environment_of(provenance):
+    """This process's environment with the BLAS settings that a result records, as far as this CPU can run them."""
+    recorded = dict(provenance.get("blas_environment", {}))
+    if recorded.get("OPENBLAS_CORETYPE") not in (None, *blas.AVX2_KERNELS, *blas.choices()):
+        del recorded["OPENBLAS_CORETYPE"]  # kernels for AVX-512 would end the process on a CPU without
+    inherited = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+    return inherited | recorded | {"PYTHONPATH": str(ROOT)}
+
+
 def rerun(path, data_dir=None):
     """(result as published, result now) of one result file. RuntimeError with the child's last words if it fails."""
     published = read_json(path)
     config = from_dict(published["config"])
-    recorded = published["provenance"].get("blas_environment", {})
-    environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
-    environment |= recorded | {"PYTHONPATH": str(ROOT)}
+    environment = environment_of(published["provenance"])
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results"
         work = json.dumps([config.as_dict(), str(results), str(Path(folder) / "runs"), data_dir])

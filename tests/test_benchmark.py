@@ -8,7 +8,7 @@ import numpy
 import pytest
 
 from experiments import __main__ as command
-from experiments import benchmark, peers, report
+from experiments import benchmark, blas, peers, report
 from experiments.peers import autograd_peer, ours
 from experiments.tables import benchmark as tables
 
@@ -74,6 +74,7 @@ def test_record_and_tables(dataset, monkeypatch):
         assert set(part["times"]) == {benchmark.OURS, "autograd", benchmark.PRODUCTS}
         assert all(entry["ms"] >= 0 and entry["wall_ms"] > 0 for entry in part["times"].values())
     assert len(record["scores"]) == 1  # one architecture, whatever the model
+    assert tuple(record["kernels"]) == blas.choices() and all(ms >= 0 for ms in record["kernels"].values())
     assert benchmark.best_peer(record["steps"][0]["times"], {"autograd": None}) == ("autograd", "autograd")
     assert benchmark.best_peer(record["steps"][0]["times"], {}) is None
     assert {(part["axis"], part["count"]) for part in record["scaling"]} >= {("runs", 4), ("images", 400)}
@@ -83,10 +84,13 @@ def test_record_and_tables(dataset, monkeypatch):
         for entry in part["times"].values():
             entry["ms"] = entry["wall_ms"]
     record["scaling"] = [{**part, "ms": part["wall_ms"]} for part in record["scaling"]]
+    record["kernels"] = {"Haswell": 1.0, "SkylakeX": 2.0}
     record["threaded"] = {"threads": 7, "steps": record["steps"]}
     sections = tables.sections(record)
     for _, header, rows in sections:
         assert rows and all(len(row) == len(header) for row in rows)
+    (rows,) = (rows for title, _, rows in sections if "kernels" in title)
+    assert rows == [("Haswell", "1.00"), ("SkylakeX", "2.00")]
     (title,) = (title for title, _, _ in sections if "7 threads" in title)
     assert title.endswith("wall clock")
     assert record["provenance"]["numpy"] in tables.caption(record)

@@ -37,6 +37,17 @@ def test_the_cpu_is_read_from_linux(monkeypatch, vendor, family, halves):
     assert blas.cpu() == {"flags": ("fpu", "avx2", "avx512f"), "halves": halves}
 
 
+def test_there_is_a_choice_where_the_cpu_has_avx_512(monkeypatch):
+    monkeypatch.setattr(blas, "kernels", lambda: "Haswell")
+    monkeypatch.setattr(blas, "cpu", lambda: {"flags": AVX_512, "halves": True})
+    assert blas.choices() == ("Haswell", "SkylakeX")
+    monkeypatch.setattr(blas, "cpu", lambda: {"flags": ("avx2",), "halves": False})
+    assert blas.choices() == ()
+    monkeypatch.setattr(blas, "cpu", lambda: {"flags": AVX_512, "halves": False})
+    monkeypatch.setattr(blas, "kernels", lambda: None)
+    assert blas.choices() == ()
+
+
 def test_a_system_without_cpuinfo_has_no_flags(monkeypatch):
     def missing(self, *args, **kwargs):
         raise FileNotFoundError(self)

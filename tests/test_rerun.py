@@ -34,6 +34,18 @@ def test_an_altered_result_is_found(result, capsys):
     assert cli.main(["rerun", str(result), "--tolerance", "0.01"]) == 0
 
 
+def test_recorded_kernels_are_used_where_the_cpu_has_them(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Zen")
+    settings = {"OPENBLAS_CORETYPE": "SkylakeX", "OMP_NUM_THREADS": "1"}
+    for choices, want in ((("Haswell", "SkylakeX"), "SkylakeX"), ((), None)):
+        monkeypatch.setattr(rerun.blas, "choices", lambda choices=choices: choices)
+        found = rerun.environment_of({"blas_environment": settings})
+        assert found.get("OPENBLAS_CORETYPE") == want and found["OMP_NUM_THREADS"] == "1"
+        for_all = rerun.environment_of({"blas_environment": {"OPENBLAS_CORETYPE": "Haswell"}})
+        assert for_all["OPENBLAS_CORETYPE"] == "Haswell"
+    assert "OPENBLAS_CORETYPE" not in rerun.environment_of({})
+
+
 def test_differences_and_choice(tmp_path):
     assert rerun.differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "d": 3}}) == [("a.c", 2, None), ("a.d", None, 3)]
     with pytest.raises(ValueError, match="holds 0 results, 3 were asked for"):

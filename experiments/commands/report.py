@@ -49,7 +49,10 @@ def rerun_command(args):
         code = max(code, int(failed))
         print(f"{path.name}: {same} parameters, {len(differ)} metrics differ, by at most {worst:.3g}"
               f"{' FAILED' if failed else ''}")  # fmt: skip
-        versions = [(k, before["provenance"].get(k), after["provenance"].get(k)) for k in ("cpu", "numpy", "blas")]
+        versions = [
+            (k, before["provenance"].get(k), after["provenance"].get(k))
+            for k in ("cpu", "numpy", "blas", "blas_kernels")
+        ]
         for name, then, now in versions:
             if then != now:
                 print(f"  {name} was {then}, is {now}")

@@ -31,6 +31,10 @@ def sections(record):
     if "threaded" in record:
         threads = f"{record['threaded']['threads']} threads for every library, {CLOCKS['wall']}"
         out.append((f"{step}, {threads}", *_timed(record["threaded"]["steps"], "step")))
+    if record.get("kernels"):
+        header = ("kernels (OPENBLAS_CORETYPE)", "ms")
+        title = f"Matrix products of a linear IGR-I step by OpenBLAS's kernels, {CLOCKS['cpu']}"
+        out.append((title, header, [(name, f"{ms:.2f}") for name, ms in record["kernels"].items()]))
     images = [("model", "images/s")]
     images += [(f"{MODELS[s['model']]}, {s['architecture']}", f"{s['batch_size'] / s['times'][OURS]['ms'] * 1e3:,.0f}")
                for s in record["steps"]]  # fmt: skip
