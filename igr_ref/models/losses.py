@@ -19,6 +19,8 @@ from ..numerics import LOG_2, log_normal_pdf, sigmoid, softplus
 GAUSSIAN_MEAN_FLOOR = 1 / (1 + math.e)  # .2689
 GAUSSIAN_SD_FLOOR = math.log1p(math.exp(-1)) + 1e-6  # .3133
 
+BLOCK = 40  # codes whose Gaussian likelihoods are taken at a time, where there are many
+
 
 class Bernoulli:
     """Binary pixels x in {0, 1} (..., P); the decoder puts out P logits."""
@@ -110,17 +112,23 @@ class Gaussian:
 
     def log_prob(self, x, outputs):
         """log p(x | outputs): (...)."""
-        return self.log_prob_and_grad(x, outputs)[0]
+        return self._run(x, outputs)[0]
+
+    def _run(self, x, outputs):
+        """(log p, m, v, r = (x - m)/v, elu(a_s))."""
+        xp, _ = namespace(outputs)
+        n = outputs.shape[-1] // 2
+        m, e_s = sigmoid(_elu(outputs[..., :n])), _elu(outputs[..., n:])
+        v = softplus(e_s) + 1e-6
+        r = (x - m) / v
+        return xp.sum(log_normal_pdf(r) - xp.log(v), axis=-1), m, v, r, e_s
 
     def log_prob_and_grad(self, x, outputs, work=None):
         """(log p (...), d log p/doutputs (..., 2P)). `work` is not used."""
         xp, _ = namespace(outputs)
         n = outputs.shape[-1] // 2
         a_m, a_s = outputs[..., :n], outputs[..., n:]
-        m, e_s = sigmoid(_elu(a_m)), _elu(a_s)
-        v = softplus(e_s) + 1e-6
-        r = (x - m) / v
-        log_p = xp.sum(log_normal_pdf(r) - xp.log(v), axis=-1)
+        log_p, m, v, r, e_s = self._run(x, outputs)
         m_bar = r / v * m * (1 - m) * _elu_grad(a_m)
         v_bar = (r * r - 1) / v * sigmoid(e_s) * _elu_grad(a_s)
         return log_p, xp.concatenate([m_bar, v_bar], axis=-1)
@@ -131,7 +139,10 @@ class Gaussian:
         both = xp.concatenate([weight, bias[None, :]], axis=0)
 
         def log_prob(x, hidden):
-            return self.log_prob(x, xp.matmul(hidden.T, both))
+            outputs = work.empty("outputs", (hidden.shape[1], both.shape[1]), hidden)
+            xp.matmul(hidden.T, both, out=outputs)
+            blocks = range(0, len(outputs), BLOCK)  # what a block makes stays in the cache
+            return xp.concatenate([self.log_prob(x, outputs[start : start + BLOCK]) for start in blocks])
 
         return log_prob
 
@@ -141,8 +152,9 @@ class Gaussian:
 
 
 def _elu(a):
+    """a where it is positive, else e^a - 1: one of the terms is 0, and no branch is taken."""
     xp, _ = namespace(a)
-    return xp.where(a > 0, a, xp.expm1(xp.minimum(a, 0)))
+    return xp.maximum(a, 0) + xp.expm1(xp.minimum(a, 0))
 
 
 def _elu_grad(a):
