@@ -14,7 +14,7 @@ import numpy
 from igr_ref import noise
 from igr_ref.backend import to_host
 
-from . import grid
+from . import gpu_graph, grid
 from .data import Dataset
 from .plan import RunConfig
 from .replica_group import Group
@@ -86,15 +86,10 @@ def group_of(architecture, model, replicas, dataset, xp, **fields):
 def step_time(group, seconds):
     """{"step": seconds a step, "noise": of drawing and uploading its noise alone, "parameters_finite": ...}.
 
-    On a GPU the noise of the next step is drawn while the card is at this one: the larger of the two rules.
+    On a GPU the noise of the next step is drawn while the card is at this one: the larger of the two rules. There also
+    "captured", seconds a step as one CUDA graph, and how far its parameters are from those of plain steps.
     """
     xp = group.xp
-
-    def step():
-        loss, _, grads = group.grads()
-        group.losses = [loss]
-        group.adam.step(group.together.params, grads, group.together.learning_rate(group.step))
-        group.step += 1
 
     def draw():
         batched = group.together.batched
@@ -102,7 +97,14 @@ def step_time(group, seconds):
         group.step += 1
 
     wait = waiting(xp)
-    out = {"step": repeated(step, wait, seconds), "noise": repeated(draw, wait, seconds / 4)}
+    out = {"step": repeated(gpu_graph.group_step(group), wait, seconds), "noise": repeated(draw, wait, seconds / 4)}
+    if hasattr(xp, "cuda"):
+        try:
+            captured = gpu_graph.Captured(group)
+            out["captured_difference"] = gpu_graph.difference(group, captured)
+            out["captured"] = repeated(captured.step, wait, seconds)
+        except Exception as error:  # a step that cannot be captured is still a step
+            out["captured_error"] = f"{type(error).__name__}: {error}"
     out["parameters_finite"] = all(bool(numpy.isfinite(to_host(p)).all()) for p in group.together.params.values())
     return out
 

@@ -29,15 +29,22 @@ class Adam:
             self._work[name] = flat.empty("work", (largest,), p)[: p.size].reshape(p.shape)
 
     def step(self, params, grads, learning_rate=None):
-        """Update every array of `params` in place by its gradient; `learning_rate` overrides the default this once.
-
-        The factors (1 - b1) and (1 - b2) are folded into lr_t and eps: the buffers hold m/(1 - b1) and v/(1 - b2).
-        """
+        """Update every array of `params` in place by its gradient; `learning_rate` overrides the default this once."""
         self.t += 1
+        self.update(params, grads, self.rate(learning_rate))
+
+    def rate(self, learning_rate=None):
+        """The factor of `update` at the present t: lr_t (1 - b1)/sqrt(1 - b2)."""
         lr = self.learning_rate if learning_rate is None else learning_rate
         lr *= math.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
-        root = math.sqrt(1 - self.beta_2)
-        lr, epsilon = lr * (1 - self.beta_1) / root, self.epsilon / root
+        return lr * (1 - self.beta_1) / math.sqrt(1 - self.beta_2)
+
+    def update(self, params, grads, rate):
+        """The arrays' part of a step; `rate` is a number, or an array () of the parameters' dtype.
+
+        The factors (1 - b1) and (1 - b2) are folded into it and eps: the buffers hold m/(1 - b1) and v/(1 - b2).
+        """
+        epsilon = self.epsilon / math.sqrt(1 - self.beta_2)
         for name, p in params.items():
             xp, _ = namespace(p)
             g, m, v, work = grads[name], self.m[name], self.v[name], self._work[name]
@@ -49,7 +56,7 @@ class Adam:
             xp.sqrt(v, out=work)
             xp.add(work, epsilon, out=work)
             xp.divide(m, work, out=work)
-            xp.multiply(work, lr, out=work)
+            xp.multiply(work, rate, out=work)
             xp.subtract(p, work, out=p)
 
     def state(self):

@@ -1,0 +1,145 @@
+"""A training step as a CUDA graph, on a stand-in for CuPy: a launch runs what was recorded, on the same arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+
+import numpy
+import pytest
+
+from experiments import data, gpu_graph, gpu_timing, programs, replica_group
+from igr_ref import models
+
+from .replica_cases import seeds, seeds_and_temperatures
+from .strict_array import NAMESPACE
+
+
+class Stream:
+    """Records by keeping nothing of what is run meanwhile: a step that is captured is not taken."""
+
+    group = None
+
+    def __init__(self, non_blocking):
+        assert non_blocking
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return False
+
+    def synchronize(self):
+        pass
+
+    def begin_capture(self):
+        self.before = gpu_graph.state(self.group)
+
+    def end_capture(self):
+        gpu_graph.put_back(self.group, self.before)
+        return types.SimpleNamespace(launch=None)
+
+
+@pytest.fixture
+def cuda(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(programs.prior, "igr_i_prior", lambda k: (-0.6, -0.1))
+    monkeypatch.setattr(programs.prior, "igr_sb_prior", lambda k: (numpy.full(k - 1, -1.0), numpy.zeros(k - 1)))
+    device = types.SimpleNamespace(synchronize=lambda: None)
+    pool = types.SimpleNamespace(malloc=None)
+    names = {"Stream": Stream, "MemoryPool": lambda: pool, "Device": lambda: device}
+    allocator = {"using_allocator": lambda malloc: contextlib.nullcontext()}
+    monkeypatch.setattr(NAMESPACE, "cuda", types.SimpleNamespace(**names, **allocator), raising=False)
+
+
+def group_of(configs, monkeypatch):
+    group = replica_group.Group(configs, data.load("digits"), NAMESPACE)
+    monkeypatch.setattr(Stream, "group", group)
+    return group
+
+
+def captured_of(group, make=gpu_graph.Captured):
+    captured = make(group)
+    captured.graph.launch = lambda: (setattr(captured.noise, "next", 0), captured._body())
+    return captured
+
+
+@pytest.mark.parametrize("model", ["igr_i", "igr_sb", "igr_planar", "gs"])
+@pytest.mark.parametrize("estimator", ["plain", "sl"])
+def test_captured_steps_are_the_groups_own(model, estimator, cuda, monkeypatch):
+    """Bit for bit, across the end of an epoch: each launch meets its step's images, noise and learning rate."""
+    configs = seeds_and_temperatures(model=model, estimator=estimator)
+    group = group_of(configs, monkeypatch)
+    batches = len(group.images) // configs[0].batch_size
+    group.step = batches - 2
+    before = gpu_graph.state(group)
+    step, ends, losses = gpu_graph.group_step(group), [], []
+    for _ in range(5):
+        step()
+        losses.append(group.losses[0].get())
+    ends.append(gpu_graph.state(group))
+    gpu_graph.put_back(group, before)
+    captured = captured_of(group)
+    assert group.step == batches - 2 and group.adam.t == 0  # recording took no step
+    for want in losses:
+        captured.step()
+        assert numpy.array_equal(group.losses[0].get(), want)
+    ends.append(gpu_graph.state(group))
+    (arrays, t, at), (others, *rest) = ends
+    assert [t, at] == rest == [5, batches + 3]
+    for name, array in arrays.items():
+        assert numpy.array_equal(array.get(), others[name].get()), name
+
+
+def test_the_difference_of_a_wrong_graph_is_found(cuda, monkeypatch):
+    group = group_of(seeds(2, model="gs"), monkeypatch)
+    captured = captured_of(group)
+    before = gpu_graph.state(group)
+    assert gpu_graph.difference(group, captured) == 0
+    after = gpu_graph.state(group)
+    assert after[1:] == before[1:] == (0, 0)
+    assert all(numpy.array_equal(a.get(), after[0][name].get()) for name, a in before[0].items())
+    launch = captured.graph.launch
+
+    def at_a_fixed_rate():  # as if the number had been recorded with the kernels
+        captured.rate[...] = 1e-3
+        launch()
+
+    for wrong in (lambda: None, at_a_fixed_rate):
+        captured.graph.launch = wrong
+        assert gpu_graph.difference(group, captured) > 1e-4
+
+
+def test_timing_reports_a_step_that_cannot_be_captured(cuda, monkeypatch):
+    group = group_of(seeds(1, model="gs"), monkeypatch)
+    monkeypatch.setattr(gpu_timing, "repeated", lambda function, wait, seconds: function() or 1.0)
+    monkeypatch.setattr(gpu_graph, "Captured", captured_of)
+    got = gpu_timing.step_time(group, 0.01)
+    assert got["captured"] == 1.0 and got["captured_difference"] == 0 and got["parameters_finite"]
+
+    def refused(group):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(gpu_graph, "Captured", refused)
+    got = gpu_timing.step_time(group, 0.01)
+    assert got["captured_error"] == "RuntimeError: operation not permitted when stream is capturing"
+    assert got["step"] == 1.0 and "captured" not in got
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_adam_takes_its_rate_from_an_array(dtype):
+    rng = numpy.random.default_rng(0)
+    start = {"a": rng.standard_normal((3, 4)).astype(dtype)}
+    ends = []
+    for as_array in (False, True):
+        params = {name: p.copy() for name, p in start.items()}
+        adam, draws = models.Adam(params, 0.01), numpy.random.default_rng(1)
+        for _ in range(20):
+            grads = {"a": draws.standard_normal((3, 4)).astype(dtype)}
+            if as_array:
+                adam.t += 1
+                adam.update(params, grads, numpy.array(adam.rate(), dtype))
+            else:
+                adam.step(params, grads)
+        ends.append(params["a"])
+    assert ends[0].dtype == dtype and numpy.array_equal(*ends)
