@@ -64,6 +64,30 @@ def test_tables_say_what_is_missing_and_measure_against_the_paper():
     assert all(len(row) == len(header) for row in rows)
 
 
+def test_only_numbers_of_one_metric_and_network_are_compared():
+    """Table 5 prints linear rows with SL, one-sample bounds with RELAX, and for IGR-I with RELAX a wrong sign's."""
+    for architecture in ("nonlinear", "linear"):
+        options = dataclasses.replace(
+            grid.PRESETS["paper"], datasets=("mnist",), architectures=(architecture,), temperatures=(0.5,), seeds=(1,)
+        )
+        for name in ("table5", "table6"):
+            cells = reproduce.TABLES[name](options)
+            results = {c.id: fake(c, -85.0, -80.0) for cell in cells for c in cell.final(options, {})}
+            header, rows = comparison.table(name, options, results)
+            at = {key: header.index(key) for key in ("τ", "paper", "difference")}
+            found = {(c.model, c.estimator): [row[i] for i in at.values()] for c, row in zip(cells, rows, strict=True)}
+            if architecture == "linear":
+                assert all(row[1:] == ["—", "—"] for row in found.values())
+            elif name == "table5":
+                assert found["gs", "relax"] == ["learned", "−83.41 ± 1.11", "−1.6 (−1.4 sd)"]  # to the ELBO
+                assert found["igr_i", "relax"] == ["learned", "−82.03 ± 2.18", "—"]
+                assert found["igr_i", "sl"] == ["0.5", "−94.18 ± 0.37", "—"]
+            else:
+                assert found["gs", "uspgbl"] == ["—", "−106.89 ± 1.37", "21.9 (16.0 sd)"]
+                assert found["igr_i", "relax"] == ["learned", "−100.58 ± 3.38", "—"]
+                assert found["gs", "relax"][2] == "27.8 (16.1 sd)"
+
+
 def test_every_row_of_the_paper_has_its_cell():
     options = grid.PRESETS["paper"]
     keys = {(c.architecture, c.model, c.estimator) for c in grid.table_1(options)}
