@@ -42,16 +42,16 @@ def choices():
     return ("Haswell", "SkylakeX") if kernels() and AVX_512 <= set(cpu()["flags"]) else ()
 
 
-def advice(used, cpu):
-    """A sentence for the log where other kernels would be faster on this `cpu` (of `cpu()`); None otherwise."""
-    if not AVX_512 <= set(cpu["flags"]):
+def advice(used, machine):
+    """A sentence for the log where other kernels would be faster on this machine, as `cpu` tells it; None otherwise."""
+    if not AVX_512 <= set(machine["flags"]):
         return None
-    if used in AVX2_KERNELS and not cpu["halves"]:
+    if used in AVX2_KERNELS and not machine["halves"]:
         return (
             f"OpenBLAS uses its {used} kernels on a CPU with AVX-512: set OPENBLAS_CORETYPE=SkylakeX before starting "
             "for matrix products up to twice as fast (results then differ by rounding)"
         )
-    if used and used not in AVX2_KERNELS and cpu["halves"]:
+    if used and used not in AVX2_KERNELS and machine["halves"]:
         return (
             f"OpenBLAS uses its {used} kernels on a CPU that does AVX-512 by halves: set OPENBLAS_CORETYPE=Haswell "
             "before starting for matrix products about a tenth faster (results then differ by rounding)"
