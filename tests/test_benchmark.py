@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 
 import numpy
 import pytest
 
 from experiments import __main__ as command
-from experiments import benchmark, blas, peers, report
+from experiments import benchmark, benchmark_cores, blas, peers, report
+from experiments import benchmark_contest as contest
 from experiments.peers import autograd_peer, ours
 from experiments.tables import benchmark as tables
 
@@ -26,8 +28,8 @@ def test_peers_compute_our_loss_and_gradients(library, model, architecture, data
     task = ours.task(model, architecture, dataset)
     peer = peers.installed((library,))[library]
     names = list(peer.trainers(task))[:1]
-    trainers = {benchmark.OURS: ours.Trainer(task)} | {name: peer.trainers(task)[name] for name in names}
-    benchmark.agree(task, trainers)
+    trainers = {tables.OURS: ours.Trainer(task)} | {name: peer.trainers(task)[name] for name in names}
+    contest.agree(task, trainers)
 
 
 @pytest.mark.parametrize("model", list(ours.PRIORS))
@@ -54,11 +56,11 @@ def test_another_loss_or_gradient_is_refused(dataset):
             loss, grads = autograd_peer.Trainer(task).check(x, noise)
             return loss * self.factors[0], {**grads, "decoder.0.bias": grads["decoder.0.bias"] * self.factors[1]}
 
-    benchmark.agree(task, {benchmark.OURS: own, "right": Wrong(1, 1)})
+    contest.agree(task, {tables.OURS: own, "right": Wrong(1, 1)})
     with pytest.raises(RuntimeError, match="wrong computes another loss"):
-        benchmark.agree(task, {benchmark.OURS: own, "wrong": Wrong(1.001, 1)})
+        contest.agree(task, {tables.OURS: own, "wrong": Wrong(1.001, 1)})
     with pytest.raises(RuntimeError, match="wrong computes another gradient of decoder.0.bias"):
-        benchmark.agree(task, {benchmark.OURS: own, "wrong": Wrong(1, 1.001)})
+        contest.agree(task, {tables.OURS: own, "wrong": Wrong(1, 1.001)})
 
 
 def test_record_and_tables(dataset, monkeypatch):
@@ -71,7 +73,7 @@ def test_record_and_tables(dataset, monkeypatch):
     record = benchmark.measure(options, said.append)
     assert [part["model"] for part in record["steps"]] == ["igr_i", "gs"] and "autograd" in record["libraries"]
     for part in record["steps"]:
-        assert set(part["times"]) == {benchmark.OURS, "autograd", benchmark.PRODUCTS}
+        assert set(part["times"]) == {tables.OURS, "autograd", contest.PRODUCTS}
         assert all(entry["ms"] >= 0 and entry["wall_ms"] > 0 for entry in part["times"].values())
     assert len(record["scores"]) == 1  # one architecture, whatever the model
     assert tuple(record["kernels"]) == blas.choices() and all(ms >= 0 for ms in record["kernels"].values())
@@ -102,12 +104,22 @@ def test_children_get_the_threads_and_the_environment_is_put_back(monkeypatch):
     for flags, inside in ((peers.XLA_ONE_THREAD, None), ("--xla_of_the_user", "--xla_of_the_user")):
         monkeypatch.setenv("XLA_FLAGS", flags)
         before = dict(os.environ)
-        with pytest.raises(KeyError), benchmark._threads_of_children(3):
+        with pytest.raises(KeyError), benchmark_cores.threads_of_children(3):
             assert peers.threads() == 3 and benchmark.clock_name() == "wall"
-            assert {os.environ[name] for name in benchmark.THREADS} == {"3"}
+            assert {os.environ[name] for name in benchmark_cores.THREADS} == {"3"}
             assert os.environ.get("XLA_FLAGS") == inside
             raise KeyError
         assert dict(os.environ) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="processes cannot be kept on a core here")
+def test_one_core_holds_for_threads_started_inside_and_is_put_back():
+    before = os.sched_getaffinity(0)
+    with pytest.raises(KeyError), contest.one_core():
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            assert pool.submit(os.sched_getaffinity, 0).result() == os.sched_getaffinity(0) == {max(before)}
+        raise KeyError
+    assert os.sched_getaffinity(0) == before
 
 
 @pytest.mark.slow
@@ -115,14 +127,14 @@ def test_steps_are_timed_with_all_threads():
     options = benchmark.Options(libraries=("autograd",), rounds=1, steps=1)
     steps = [{"model": "igr_i", "architecture": "linear"}]
     (step,) = benchmark.threaded_steps(steps, options, lambda text: None)
-    assert step["model"] == "igr_i" and set(step["times"]) == {benchmark.OURS, "autograd", benchmark.PRODUCTS}
+    assert step["model"] == "igr_i" and set(step["times"]) == {tables.OURS, "autograd", contest.PRODUCTS}
     assert all(entry["ms"] == entry["wall_ms"] for entry in step["times"].values()) or benchmark.cores() == 1
 
 
 @pytest.mark.slow
 def test_a_sweep_runs_on_every_core(dataset):
     rates = benchmark.sweep_rates("gs", "linear", ("autograd", "autograd"), 1.0, lambda text: None)
-    assert set(rates) == {benchmark.OURS, "autograd"} and all(min(rate.values()) > 1 for rate in rates.values())
+    assert set(rates) == {tables.OURS, "autograd"} and all(min(rate.values()) > 1 for rate in rates.values())
 
 
 def test_bad_options_are_named(capsys):
