@@ -6,7 +6,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from . import grid, published, reproduce, tables
+from . import grid, prose, prose_statements, published, reproduce, tables
 from .store import load_results, read_json, write_atomically
 from .tables import approximations, benchmark, claims, comparison, probes
 
@@ -94,3 +94,13 @@ def report(check=False):
                 if not check:
                     write_atomically(PAGE.parent / name, path.read_bytes())
     return differ
+
+
+def mistaken():
+    """[what is wrong] of the two pages' sentences about the results: their author's to mend."""
+    numbers = prose.Numbers(load_results(RESULTS), published.SHEETS)
+    return [
+        f"{path.name}: {mistake}"
+        for path, statements in ((README, prose_statements.README), (PAGE, prose_statements.PAGE))
+        for mistake in prose.mistakes(path.read_text(encoding="utf-8"), statements, numbers)
+    ]

@@ -33,12 +33,12 @@ def compare(a, b):
     seeds = f"{len(a)}" if len(a) == len(b) else f"{len(a)} against {len(b)}"
     if len(a) < 2 or len(b) < 2:
         return text, seeds, f"{'as claimed' if gap > 0 else 'the other way'} (one seed, not tested)"
-    if abs(gap) <= _border(a.var(ddof=1) / len(a), len(a) - 1, b.var(ddof=1) / len(b), len(b) - 1):
+    if abs(gap) <= border(a.var(ddof=1) / len(a), len(a) - 1, b.var(ddof=1) / len(b), len(b) - 1):
         return text, seeds, "not told apart"
     return text, seeds, "holds" if gap > 0 else "reversed"
 
 
-def _border(u, m, v, n):
+def border(u, m, v, n):
     """The gap at which Welch's test tells two means apart, of variances u and v with m and n degrees of freedom."""
     if u + v == 0:
         return 0.0

@@ -38,7 +38,7 @@ def _difference(mean, printed):
     return f"{number(gap, 1)} ({number(gap / printed[1], 1)} sd)" if printed[1] > 0 else number(gap, 1)
 
 
-def _printed(command, cell):
+def paper_number(command, cell):
     """The paper's (mean, sd) for a row, or None."""
     if command == "table2":
         return paper_numbers.TABLE_2[cell.model.removesuffix("_as_published")] if cell.dataset == "mnist" else None
@@ -80,7 +80,7 @@ def table(command, options, results):
     header, symbol = TABLE_HEADER if elbo is None else ELBO_HEADER, "τ"
     for cell in TABLES[command](options):
         name, symbol, protocol = cell.name(options), cell.symbol, cell.protocol(options)
-        printed = _printed(command, cell)
+        printed = paper_number(command, cell)
         paper = _cell_text(*printed) if printed else "—"
         final = cell.final(options, results)
         done = [results[c.id] for c in final or [] if c.id in results]
