@@ -1,8 +1,9 @@
 """Many runs: whatever a plan names and no result exists for, on any concurrent.futures.Executor.
 
-Done means that results/<id>.json exists. A run in progress lives in runs/<id>/ (checkpoints, log) and holds a lock
-there that the system lets go of when its process dies, however it dies; so two sweeps may share both folders, a killed
-worker is no obstacle to the next, and nothing finished is computed again or lost. The executors are in executors.py.
+Done means that <id>.json exists in results, or in a folder below it where somebody filed it. A run in progress lives in
+runs/<id>/ (checkpoints, log) and holds a lock there that the system lets go of when its process dies, however it dies;
+so two sweeps may share both folders, a killed worker is no obstacle to the next, and nothing finished is computed again
+or lost. The executors are in executors.py.
 """
 
 from __future__ import annotations
@@ -64,9 +65,9 @@ def lock(folder):
         yield
 
 
-def is_done(config, results):
-    """Whether the result of `config` is there and is its own; StoreError if the file is damaged."""
-    path = Path(results) / f"{config.id}.json"
+def is_done(config, results, path=None):
+    """Whether the result of `config` is there, at `path` or by its id, and its own; StoreError if it is damaged."""
+    path = path or Path(results) / f"{config.id}.json"
     try:
         found = read_result(path)["id"]
     except FileNotFoundError:
@@ -77,9 +78,10 @@ def is_done(config, results):
 
 
 def pending(configs, results):
-    """The configs without a result, each once, in the order given."""
+    """The configs without a result in the folder or below it, each once, in the order given."""
     unique = {config.id: config for config in configs}
-    return [config for config in unique.values() if not is_done(config, results)]
+    filed = {path.stem: path for path in Path(results).rglob("*.json")}
+    return [config for config in unique.values() if not is_done(config, results, filed.get(config.id))]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,9 @@ import threading
 
 import pytest
 
-from experiments import store, sweep
+from experiments import published, reproduce, store, sweep
+from experiments.report import RESULTS
+from experiments.store import load_results
 
 from .sweep_cases import ROOT, SMALL, inline, metrics
 
@@ -79,6 +81,26 @@ def test_damaged_and_misplaced_results_are_named(tmp_path):
     store.write_json(path, {"id": "another"})
     with pytest.raises(store.StoreError, match="holds the result of another"):
         sweep.pending([SMALL], tmp_path)
+
+
+def test_a_result_filed_in_a_folder_below_is_done(tmp_path):
+    assert sweep.pending([SMALL], tmp_path) == [SMALL]
+    path = tmp_path / "table1" / f"{SMALL.id}.json"
+    path.parent.mkdir()
+    store.write_result(path, {"id": SMALL.id})
+    assert sweep.pending([SMALL], tmp_path) == []
+    path.write_text("{")
+    with pytest.raises(store.StoreError, match="is damaged"):
+        sweep.pending([SMALL], tmp_path)
+
+
+def test_nothing_that_is_published_would_run_again():
+    """`published` on this checkout finds every result where it was filed."""
+    results = load_results(RESULTS)
+    for name, sheet in published.SHEETS.items():
+        configs = [c for options in sheet.options for c in reproduce.planned(sheet.command, options, results)]
+        assert configs and all(c.id in results for c in configs), name
+        assert sweep.pending(configs, RESULTS) == [], name
 
 
 def test_shards_cover_everything_once():
