@@ -56,6 +56,10 @@ class Numbers:
             raise KeyError(f"{row} of {sheet} has not run")
         return [result["metrics"][part][name]["mean"] for result in done]
 
+    def rows(self, *commands):
+        """(sheet, row) of every published row of these tables."""
+        return [key for key, (command, _, _) in self._cells.items() if command in commands]
+
     def seconds(self, sheet, row):
         """Of training, of the first seed."""
         _, cell, options = self._cells[sheet, row]

@@ -21,22 +21,24 @@ from experiments.tables import claims
      ([5.0, 5.1, 5.2], [1.0, 1.1], "3 against 2", "holds")],
 )  # fmt: skip
 def test_a_comparison_says_its_seeds_and_what_they_allow(a, b, seeds, verdict):
-    text, *rest = claims.compare(a, b)
-    assert rest == [seeds, verdict]
+    text, paper, *rest = claims.compare(a, b)
+    assert rest == [seeds, verdict] and paper == "—"
+    assert claims.compare(a, b, ((-1.5, 0.1), (2.25, 3.0)))[1] == "−1.50 against 2.25"
+    assert claims.compare(a, b, (None, (2.25, 3.0)))[1] == "—"
     assert text == f"{sum(a) / len(a):.2f} against {sum(b) / len(b):.2f}"
 
 
 def test_welch_decides():
     """Variance 2 a side, two seeds: two degrees of freedom, and t = 4.303 times sqrt(2) is the border, 6.085."""
-    assert claims.compare([0.0, 2.0], [-6.0, -4.0])[2] == "not told apart"
-    assert claims.compare([0.0, 2.0], [-6.2, -4.2])[2] == "holds"
-    assert claims.compare([1.0, 1.0], [2.0, 2.0])[2] == "reversed"  # no spread at all
+    assert claims.compare([0.0, 2.0], [-6.0, -4.0])[3] == "not told apart"
+    assert claims.compare([0.0, 2.0], [-6.2, -4.2])[3] == "holds"
+    assert claims.compare([1.0, 1.0], [2.0, 2.0])[3] == "reversed"  # no spread at all
     rng = numpy.random.default_rng(3)
     told = 0
     for _ in range(200):
         a, b = rng.normal(0, 1, rng.integers(2, 6)), rng.normal(1.5, 2, rng.integers(2, 6))
         found = scipy.stats.ttest_ind(a, b, equal_var=False).pvalue < 0.05
-        assert (claims.compare(a, b)[2] != "not told apart") == found
+        assert (claims.compare(a, b)[3] != "not told apart") == found
         told += found
     assert 20 < told < 180
 
@@ -59,10 +61,10 @@ def test_the_other_tables_claims():
     where, mixtures, tail = "table2: mnist nonlinear", "table3: mnist", ("1", "as claimed (one seed, not tested)")
     no_worse = "IGR-SB-MM is no worse than DLDPMM, by 1 nat or more"
     assert claims.rows(sheets, results) == [
-        ("IGR-I beats GS", where, "correct bound", "−60.00 against −61.00", *tail),
-        ("IGR-SB is best", f"{where}, against IGR-Planar", "correct bound", "−59.00 against −58.00", "1",
-         "the other way (one seed, not tested)"),
-        (no_worse, mixtures, "correct bound", "−80.00 against −81.00", *tail),
+        ("IGR-I beats GS", where, "correct bound", "−60.00 against −61.00", "−57.28 against −59.31", *tail),
+        ("IGR-SB is best", f"{where}, against IGR-Planar", "correct bound", "−59.00 against −58.00",
+         "−45.12 against −56.61", "1", "the other way (one seed, not tested)"),
+        (no_worse, mixtures, "correct bound", "−80.00 against −81.00", "−81.79 against −81.90", *tail),
     ]  # fmt: skip
     for behind, verdict in ((0.9, "as claimed"), (1.1, "the other way")):
         means["igr_sb_mm"] = means["dldpmm"] - behind
@@ -85,8 +87,8 @@ def test_the_seeds_that_are_there_are_counted():
             results[config.id] = {"id": config.id, "config": config.as_dict(), "metrics": metrics}
     rows = list(claims.rows({"table1": published.Sheet("table1", (sheet,))}, results))
     assert rows == [
-        ("IGR-I beats GS", "mnist linear", claims.METRICS[metric], "−90.00 against −95.00", "2 against 1",
-         "as claimed (one seed, not tested)")
+        ("IGR-I beats GS", "mnist linear", claims.METRICS[metric], "−90.00 against −95.00", "−94.65 against −106.17",
+         "2 against 1", "as claimed (one seed, not tested)")
         for metric in ("as_published", "loglik", "discrete_elbo")
     ]  # fmt: skip
     assert all(len(row) == len(claims.HEADER) for row in rows)
@@ -115,7 +117,7 @@ def test_the_best_elbo_is_among_those_of_as_many_training_images():
             estimators=("plain",),
         )
         (row,) = (row for row in rows if row[0] == "IGR-SB has the best discrete ELBO")
-        assert row[1] == f"mnist nonlinear, against {best}"
+        assert row[1] == f"mnist nonlinear, against {best}" and row[4] == "—"  # Table 4 is taken to be linear
 
 
 def test_a_prior_temperature_that_is_the_chosen_one_is_no_row_of_its_own():
@@ -124,16 +126,17 @@ def test_a_prior_temperature_that_is_the_chosen_one_is_no_row_of_its_own():
             lambda cell: -1.0, models=("igr_i", "gs"), estimators=("plain",), gs_prior_temperature=prior,
             temperatures=(temperature,),
         )  # fmt: skip
-        assert len([row for row in rows if row[0].startswith("IGR-I beats GS")]) == count
+        beaten = [row for row in rows if row[0].startswith("IGR-I beats GS")]
+        assert len(beaten) == count and {row[4] for row in beaten} == {"−91.98 against −98.06"}
 
 
 def test_relax_is_compared_with_every_other_row():
     scores = {("igr_i", "relax"): -1.0, ("igr_i", "sl"): -2.0, ("gs", "relax"): -3.0}
     rows = vae_rows(lambda cell: scores.get((cell.model, cell.estimator), -9.0), command="table5")
-    assert [(row[0], row[1]) for row in rows] == [
-        ("RELAX helps", "table5: mnist nonlinear IGR-I"),
-        ("IGR-I + RELAX is best", "table5: mnist nonlinear, against IGR-I + SL"),
-        ("RELAX helps", "table5: mnist nonlinear GS"),
+    assert [(row[0], row[1], row[4]) for row in rows] == [
+        ("RELAX helps", "table5: mnist nonlinear IGR-I", "—"),
+        ("IGR-I + RELAX is best", "table5: mnist nonlinear, against IGR-I + SL", "−82.03 against −94.18"),
+        ("RELAX helps", "table5: mnist nonlinear GS", "—"),
     ]
     scores = {("igr_i", "relax"): -1.0, ("gs", "uspgbl"): -2.0}
     rows = vae_rows(lambda cell: scores.get((cell.model, cell.estimator), -9.0), command="table6")

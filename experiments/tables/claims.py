@@ -8,15 +8,17 @@ stands for IGR, since the best of several models, chosen by the score that is co
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy
 import scipy.stats
 
 from .. import grid, reproduce
 from ..plan import MODELS, from_dict
-from . import number
+from . import comparison, number
 
-HEADER = ("claim of the paper", "where", "metric", "numbers", "seeds", "in our runs")
-LEFT = ("where", "metric", "numbers", "in our runs")  # text
+HEADER = ("claim of the paper", "where", "metric", "numbers", "the paper prints", "seeds", "in our runs")
+LEFT = ("where", "metric", "numbers", "the paper prints", "in our runs")  # text
 METRICS = {
     "as_published": "as published", "loglik": "correct bound", "discrete_elbo": "discrete ELBO",
     "train": "discrete ELBO, training images",
@@ -25,17 +27,21 @@ LEVEL = 0.05  # of Welch's test
 MARGIN = 1.0  # nats: less than that is "no worse"
 
 
-def compare(a, b):
-    """(text, seeds, verdict) of mean(a) > mean(b), lists of one value a seed."""
+def compare(a, b, printed=(None, None)):
+    """(text, the paper's text, seeds, verdict) of mean(a) > mean(b), lists of one value a seed.
+
+    printed: what the paper prints for each, (mean, standard deviation) or None.
+    """
+    paper = "—" if None in printed else " against ".join(number(mean) for mean, _ in printed)
     a, b = numpy.asarray(a, float), numpy.asarray(b, float)
     gap = a.mean() - b.mean()
-    text = f"{number(a.mean())} against {number(b.mean())}"
+    text = f"{number(a.mean())} against {number(b.mean())}", paper
     seeds = f"{len(a)}" if len(a) == len(b) else f"{len(a)} against {len(b)}"
     if len(a) < 2 or len(b) < 2:
-        return text, seeds, f"{'as claimed' if gap > 0 else 'the other way'} (one seed, not tested)"
+        return *text, seeds, f"{'as claimed' if gap > 0 else 'the other way'} (one seed, not tested)"
     if abs(gap) <= border(a.var(ddof=1) / len(a), len(a) - 1, b.var(ddof=1) / len(b), len(b) - 1):
-        return text, seeds, "not told apart"
-    return text, seeds, "holds" if gap > 0 else "reversed"
+        return *text, seeds, "not told apart"
+    return *text, seeds, "holds" if gap > 0 else "reversed"
 
 
 def border(u, m, v, n):
@@ -65,6 +71,13 @@ def _cells(sheets, results, command):
                         yield cell, done
 
 
+def _printed(command, cell):
+    """The paper's number for a row; for Gumbel-Softmax whatever the prior's temperature, of which the paper has one."""
+    if getattr(cell, "prior_temperature", None) is not None:
+        cell = dataclasses.replace(cell, prior_temperature=None)
+    return comparison.paper_number(command, cell)
+
+
 def _scores(sheets, results):
     """{(data set, architecture, estimator): {(model, prior temperature): {metric: [a value a seed]}}} of Table 1.
 
@@ -80,7 +93,7 @@ def _scores(sheets, results):
         trained = [r["metrics"]["train"] for r in done if "train" in r["metrics"]]
         if trained:
             values |= {"train": [t["discrete_elbo"]["mean"] for t in trained], "images": trained[0]["images"]}
-        values["temperature"] = temperature
+        values |= {"temperature": temperature, "printed": _printed("table1", cell), "table4": _printed("table4", cell)}
         where = scores.setdefault((cell.dataset, cell.architecture, cell.estimator), {})
         where[cell.model, cell.prior_temperature] = values
     return scores
@@ -102,14 +115,13 @@ def _igr_beats_gs(scores):
             if model != "gs" or not igr:
                 continue
             for metric in ("as_published", "loglik", "discrete_elbo"):
-                numbers = compare(igr[metric], against[metric])
+                numbers = compare(igr[metric], against[metric], (igr["printed"], against["printed"]))
                 yield f"IGR-I beats {_named(model, prior)}", _place(where), METRICS[metric], *numbers
 
 
 def _best(models, metric):
-    """(model, its values) of the highest mean among {model: {metric: values}}."""
-    best = max((m for m in models if metric in models[m]), key=lambda m: numpy.mean(models[m][metric]))
-    return best, models[best][metric]
+    """The model of the highest mean among {model: {metric: values}}."""
+    return max((m for m in models if metric in models[m]), key=lambda m: numpy.mean(models[m][metric]))
 
 
 def _sticks(scores):
@@ -119,9 +131,10 @@ def _sticks(scores):
         rest = {_named(*key): v for key, v in models.items() if key[0] != "igr_sb"}
         rest = {name: v for name, v in rest.items() if "images" in v and v["images"] == sb.get("images")}
         if rest:
-            best, values = _best(rest, "train")
-            place = f"{_place(where)}, against {best}"
-            yield "IGR-SB has the best discrete ELBO", place, METRICS["train"], *compare(sb["train"], values)
+            best = _best(rest, "train")
+            place, printed = f"{_place(where)}, against {best}", (sb["table4"], rest[best]["table4"])
+            numbers = compare(sb["train"], rest[best]["train"], printed)
+            yield "IGR-SB has the best discrete ELBO", place, METRICS["train"], *numbers
 
 
 def _structured(sheets, results):
@@ -129,16 +142,19 @@ def _structured(sheets, results):
     found = {}
     for cell, done in _cells(sheets, results, "table2"):
         where = found.setdefault(f"table2: {cell.dataset} {cell.architecture}", {})
-        where[cell.model] = {"loglik": [r["metrics"]["all"]["loglik"]["mean"] for r in done]}
+        values = [r["metrics"]["all"]["loglik"]["mean"] for r in done]
+        where[cell.model] = {"loglik": values, "printed": _printed("table2", cell)}
+
+    def compared(a, b):
+        return METRICS["loglik"], *compare(a["loglik"], b["loglik"], (a["printed"], b["printed"]))
+
     for where, models in found.items():
         if {"igr_i", "gs"} <= models.keys():
-            numbers = compare(models["igr_i"]["loglik"], models["gs"]["loglik"])
-            yield "IGR-I beats GS", where, "correct bound", *numbers
+            yield "IGR-I beats GS", where, *compared(models["igr_i"], models["gs"])
         others = {m: v for m, v in models.items() if m != "igr_sb"}
         if others and "igr_sb" in models:
-            best, values = _best(others, "loglik")
-            place = f"{where}, against {MODELS[best]}"
-            yield "IGR-SB is best", place, "correct bound", *compare(models["igr_sb"]["loglik"], values)
+            best = _best(others, "loglik")
+            yield "IGR-SB is best", f"{where}, against {MODELS[best]}", *compared(models["igr_sb"], models[best])
 
 
 def _mixtures(sheets, results):
@@ -146,11 +162,12 @@ def _mixtures(sheets, results):
     found = {}
     for cell, done in _cells(sheets, results, "table3"):
         values = [r["metrics"]["all"]["loglik"]["mean"] for r in done]
-        found.setdefault(f"table3: {cell.dataset}", {})[cell.model] = values
+        found.setdefault(f"table3: {cell.dataset}", {})[cell.model] = values, _printed("table3", cell)
     for where, models in found.items():
         if {"igr_sb_mm", "dldpmm"} <= models.keys():
-            text, *_ = compare(models["igr_sb_mm"], models["dldpmm"])
-            _, *rest = compare([value + MARGIN for value in models["igr_sb_mm"]], models["dldpmm"])
+            (ours, printed), (theirs, other) = models["igr_sb_mm"], models["dldpmm"]
+            text, *_ = compare(ours, theirs)
+            _, *rest = compare([value + MARGIN for value in ours], theirs, (printed, other))
             claim = f"IGR-SB-MM is no worse than DLDPMM, by {MARGIN:g} nat or more"
             yield claim, where, "correct bound", text, *rest
 
@@ -164,30 +181,33 @@ def _sl_beats_plain(scores):
             where = f"{dataset} {architecture} {_named(*key)}"
             ours, theirs = models[key]["temperature"], plain[key]["temperature"]
             where += f", τ {ours:g} against {theirs:g}" if ours != theirs else ""
+            printed = models[key]["printed"], plain[key]["printed"]
             for metric in ("as_published", "loglik"):
-                yield "SL beats plain", where, METRICS[metric], *compare(models[key][metric], plain[key][metric])
+                numbers = compare(models[key][metric], plain[key][metric], printed)
+                yield "SL beats plain", where, METRICS[metric], *numbers
 
 
 def _relax(sheets, results):
     """RELAX against the same model without, and IGR-I with RELAX against the best of all other rows."""
     for command, metric in (("table5", "loglik"), ("table6", "discrete_elbo")):
-        found, labels = {}, {}
+        found, labels, printed = {}, {}, {}
         for cell, done in _cells(sheets, results, command):
             key = cell.dataset, cell.architecture, cell.model, cell.estimator
             found[key] = [r["metrics"]["all"][metric]["mean"] for r in done]
-            labels[key] = from_dict(done[0]["config"]).label
-        for (dataset, architecture, model, estimator), values in found.items():
-            plain = found.get((dataset, architecture, model, "plain"))
-            if estimator == "relax" and plain:
+            labels[key], printed[key] = from_dict(done[0]["config"]).label, _printed(command, cell)
+        for mine in found:
+            dataset, architecture, model, estimator = mine
+            plain = (*mine[:3], "plain")
+            if estimator == "relax" and plain in found:
                 where = f"{command}: {dataset} {architecture} {MODELS[model]}"
-                yield "RELAX helps", where, METRICS[metric], *compare(values, plain)
-            if (model, estimator) == ("igr_i", "relax"):
-                mine = (dataset, architecture, model, estimator)
-                others = {k: v for k, v in found.items() if k[:2] == mine[:2] and k != mine}
-                if others:
-                    best = max(others, key=lambda k: numpy.mean(others[k]))
-                    where = f"{command}: {dataset} {architecture}, against {labels[best]}"
-                    yield "IGR-I + RELAX is best", where, METRICS[metric], *compare(values, others[best])
+                numbers = compare(found[mine], found[plain], (printed[mine], printed[plain]))
+                yield "RELAX helps", where, METRICS[metric], *numbers
+            others = [k for k in found if k[:2] == mine[:2] and k != mine]
+            if (model, estimator) == ("igr_i", "relax") and others:
+                best = max(others, key=lambda k: numpy.mean(found[k]))
+                where = f"{command}: {dataset} {architecture}, against {labels[best]}"
+                numbers = compare(found[mine], found[best], (printed[mine], printed[best]))
+                yield "IGR-I + RELAX is best", where, METRICS[metric], *numbers
 
 
 def _support(sheets, results):
