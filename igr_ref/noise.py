@@ -26,7 +26,7 @@ def normal(rng, shape, dtype=numpy.float64):
     """
     if numpy.dtype(dtype) != numpy.float32:
         return rng.standard_normal(shape, dtype=dtype)
-    size = math.prod(shape) if isinstance(shape, tuple) else int(shape)
+    size = math.prod(shape) if isinstance(shape, (tuple, list)) else int(shape)
     u = rng.random((2, (size + 1) // 2), dtype=numpy.float32)
     r = numpy.sqrt(-2 * numpy.log(numpy.maximum(u[0], _half_step(dtype))))
     a = u[1] * numpy.float32(2 * math.pi)

@@ -9,8 +9,8 @@ import mpmath
 import numpy
 import pytest
 
-from igr_ref import Chain, SoftmaxPlusPlus, StickBreaking
-from igr_ref.transforms import Identity
+from igr_ref import Chain, SoftmaxPlusPlus, StickBreaking, igr_sb
+from igr_ref.transforms import Identity, Softmax
 
 from . import oracles, transform_checks
 from .gradcheck import autograd_vjp, check, configurations, norm_relative
@@ -106,8 +106,36 @@ def test_round_trips():
     label = {"equation": "eq. 18", "function": "transforms.Chain.inverse"}
     for _, g, tau, _, y in _cases(1000, 7, spread=(0.1, 1.0), categories=(2, 3, 10), temperatures=(0.01, 100)):
         w = oracles.sticks(y).astype(float)
+        if w.min() < 2e3 * numpy.finfo(float).eps:
+            continue  # the next test
         bound = (1 + tau * float(numpy.abs(g.log_forward(y)).max())) * w.shape[-1] / w.min()
         transform_checks.check_bound(g.inverse(g.forward(y)) - y, bound, **label)
+
+
+@pytest.mark.parametrize("remainder", [False, True])
+@pytest.mark.parametrize("k", [10, 20, 30, 40, 60, 200])
+def test_a_point_that_does_not_determine_its_sticks_is_refused(k, remainder):
+    """Where log_prob_z answers, it is right to .01 nats; where little is left for the last sticks, it does not."""
+    q = igr_sb(numpy.zeros(k - 1), numpy.zeros(k - 1), 0.5, remainder=remainder)
+    answered = 0
+    for y in numpy.random.default_rng(k).standard_normal((20, k - 1)):
+        try:
+            got = q.log_prob_z(q.transform.forward(y))
+        except ValueError as error:
+            assert "does not say what is left for the last sticks" in str(error) or "on its rim" in str(error)
+        else:
+            answered += 1
+            assert abs(got - q.log_prob(y)) < 0.01
+    assert answered == 20 if k <= 20 else k < 60 or answered == 0
+
+
+def test_inverse_log_goes_where_z_underflows():
+    y = numpy.random.default_rng(5).standard_normal((30, 3))
+    for g in (Chain(StickBreaking(), SoftmaxPlusPlus(1e-3)), Chain(StickBreaking(), Softmax(1e-3))):
+        assert g.forward(y).min() == 0
+        with pytest.raises(ValueError, match="give inverse_log log z"):
+            g.inverse(g.forward(y))
+        assert numpy.abs(g.inverse_log(g.log_forward(y)) - y).max() < 1e-9
 
 
 def test_temperature_array_with_a_replica_axis():

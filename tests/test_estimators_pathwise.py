@@ -539,5 +539,5 @@ def test_bad_input_is_named():
             def pullback(self, saved, z_bar):
                 return {}
 
-        with pytest.raises(TypeError, match="knows IGR and GumbelSoftmax, got Unknown"):
+        with pytest.raises(TypeError, match="know IGR and GumbelSoftmax, got q = Unknown"):
             function(Unknown(), case.draws, case.f, p)

@@ -63,7 +63,7 @@ class Relaxation(InDouble):
 
 
 def check_parameters(**arrays):
-    """ValueError unless all arrays are finite, floating, of one dtype, and broadcast together with a category axis."""
+    """ValueError unless all arrays are finite, floating, of one dtype and one number of categories, and broadcast."""
     xp, _ = namespace(*arrays.values())
     names = ", ".join(arrays)
     for name, array in arrays.items():
@@ -77,8 +77,10 @@ def check_parameters(**arrays):
     dtypes = {str(array.dtype) for array in arrays.values()}
     if len(dtypes) > 1:
         raise ValueError(f"{names} must share one dtype, got {sorted(dtypes)}")
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if len({shape[-1] for shape in shapes.values()}) > 1:
+        raise ValueError(f"{names} must have category axes (the last ones) of one length, got {shapes}")
     try:
         xp.broadcast_shapes(*(array.shape for array in arrays.values()))
     except ValueError as error:
-        shapes = {name: array.shape for name, array in arrays.items()}
         raise ValueError(f"{names} do not broadcast together: {shapes}") from error

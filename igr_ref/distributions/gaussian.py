@@ -51,6 +51,8 @@ def log_prob_and_grad(mu, log_sigma, y):
 def standard_log_prob(standard, log_sigma):
     """log_prob at y = mu + sigma standard: along the path of eq. 10, from the noise itself."""
     xp, _ = namespace(standard, log_sigma)
+    if log_sigma.shape[-1] != standard.shape[-1]:  # one number for all coordinates
+        log_sigma = xp.broadcast_to(log_sigma, (*log_sigma.shape[:-1], standard.shape[-1]))
     constant = xp.sum(log_sigma, axis=-1) + 0.5 * LOG_2PI * standard.shape[-1]
     return -0.5 * xp.sum(standard * standard, axis=-1) - constant
 

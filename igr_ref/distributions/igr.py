@@ -59,7 +59,11 @@ class IGR(Relaxation):
         return {"mu": mu_bar, "log_sigma": log_sigma_bar, **transform_bars}, y_bar + det_bar
 
     def log_prob_z(self, z):
-        """log q(z) of a point z (..., K) with positive entries; needs an invertible g."""
+        """log q(z) of a point z (..., K) with positive entries; needs an invertible g.
+
+        ValueError where z, rounded, does not determine y: with sticks, where little is left for the last of them (some
+        thirty categories are enough). `log_prob` of the Gaussian point is exact everywhere.
+        """
         return self.log_prob(self.transform.inverse(z))
 
     def kl(self, p):

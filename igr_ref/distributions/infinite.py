@@ -82,7 +82,7 @@ class InfiniteIGR(Relaxation):
     def run(self, noise, kept=None):
         """(z, saved). `kept` replaces the rule above by given numbers in 1..K_max, e.g. `kept_as_published`."""
         xp, _ = namespace(noise)
-        kept = self.kept(noise) if kept is None else xp.asarray(kept)
+        kept = self.kept(noise) if kept is None else self._checked(xp.asarray(kept))
         # nothing beyond the largest of them depends on anything; whole eights, so that sums round alike for most counts
         most = min(int(xp.max(kept)) // 8 * 8 + 7 if kept.size else 0, self.mu.shape[-1])
         w, stick_saved = self.stick_breaking.run(self._first(noise, most))
@@ -93,6 +93,13 @@ class InfiniteIGR(Relaxation):
         logits = xp.where(inside, w / like(self.temperature, w), xp.where(last, math.log(self.delta), -math.inf))
         z = softmax(logits.astype(w.dtype))
         return self._padded(z, self.n_categories), (noise, stick_saved, inside, z, kept)
+
+    def _checked(self, kept):
+        xp, _ = namespace(kept)
+        most = self.mu.shape[-1]
+        if kept.dtype.kind not in "iu" or not bool(xp.all((kept >= 1) & (kept <= most))):
+            raise ValueError(f"kept must be integers in 1..{most}, got {kept}")
+        return kept
 
     def pullback(self, saved, z_bar):
         xp, _ = namespace(z_bar)

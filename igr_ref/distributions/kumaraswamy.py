@@ -138,7 +138,7 @@ class Kumaraswamy:
 
     def mean_log_rest(self):
         """E log(1 - v), minus the sum of the series above, with an error below 1e-13 of its value or below 1e-15; for
-        log a < -8, where the integrand rises within a few steps of the grid, below 1e-12.
+        log a < -8, where the integrand rises within a few steps of the grid, below 1e-12 of its value or 1e-11.
 
         The terms of the series fall off like m^{-b-1}: no number of them is enough when b is small. Instead,
         (1) with W = -log(1-U) standard exponential and w = e^y,  E log(1-v) = int e^{y-w} L(C(-w/b) - log a) dy;

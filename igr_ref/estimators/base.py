@@ -28,7 +28,8 @@ from ..precision import InDouble, narrowed, widened
 
 @dataclass(frozen=True)
 class Estimate:
-    """loss = value + kl, each (...): f at the sample, and the KL term (closed or sampled; 0 without p).
+    """loss = value + kl: f at the sample (...), and the KL term (0 without p): sampled (...), or in closed form, which
+    has only q's own leading axes and broadcasts.
 
     grads: parameter name -> an unbiased estimate of dL/dparameter for the relaxed objective, per sample.
     """
@@ -56,8 +57,24 @@ def estimated_in_double(estimator):
 
 
 def given_single(f):
-    """f for callers in float64: it is given float32 arrays, and what it returns is taken as float64."""
-    return lambda *args: widened(f(*narrowed(args)))
+    """f, and its method without_gradient, for callers in float64: given float32 arrays, its values taken as float64."""
+
+    def single(*args):
+        return widened(f(*narrowed(args)))
+
+    if hasattr(f, "without_gradient"):
+        single.without_gradient = given_single(f.without_gradient)
+    return single
+
+
+def check_prior(q, p, kinds):
+    """TypeError unless q is one of `kinds` of relaxations, and p None or of the same kind."""
+    kind = next((kind for kind in kinds if isinstance(q, kind)), None)
+    names = " and ".join(kind.__name__ for kind in kinds)
+    if kind is None:
+        raise TypeError(f"pathwise estimators know {names}, got q = {type(q).__name__}")
+    if not (p is None or isinstance(p, kind)):
+        raise TypeError(f"with q = {type(q).__name__}, p must be None or {kind.__name__}, got {type(p).__name__}")
 
 
 def value_of(f, z):

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from ..backend import namespace
 from ..distributions import IGR, GumbelSoftmax, gaussian
-from .base import Estimate, add_grads, estimated_in_double, over_variables
+from .base import Estimate, add_grads, check_prior, estimated_in_double, over_variables
 
 
 @estimated_in_double
 def reparameterization(q, noise, f, p=None):
     """Pathwise gradient of E_q[f(z)] + KL(q || p); signature and shapes in `base`. TypeError for other kinds of q."""
+    check_prior(q, p, (IGR, GumbelSoftmax))
     xp, _ = namespace(noise)
     z, saved = q.run(noise)
     value, z_bar = f(z)
@@ -32,13 +33,11 @@ def reparameterization(q, noise, f, p=None):
     if isinstance(q, IGR):
         kl, kl_grads = q.kl_and_grads(p)
         grads = add_grads(grads, kl_grads)
-    elif isinstance(q, GumbelSoftmax):
+    else:
         y = saved[1]
         log_p, from_p = p.log_prob_and_grad(y)
         kl = q.log_prob(y) - log_p
         grads = add_grads(grads, q.pullback_y(saved, -from_p))
-    else:
-        raise TypeError(f"reparameterization knows IGR and GumbelSoftmax, got {type(q).__name__}")
     return Estimate(value, over_variables(kl), grads)
 
 

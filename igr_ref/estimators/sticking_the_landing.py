@@ -16,17 +16,21 @@ from __future__ import annotations
 
 from ..backend import namespace
 from ..distributions import IGR, GumbelSoftmax, gaussian
-from .base import Estimate, add_grads, estimated_in_double, over_variables
+from .base import Estimate, add_grads, check_prior, estimated_in_double, over_variables
 
 
 @estimated_in_double
-def sticking_the_landing(q, noise, f, p, stop_flow=True):
+def sticking_the_landing(q, noise, f, p=None, stop_flow=True):
     """Path gradient of E_q[f(z)] + KL(q || p); signature and shapes in `base`. TypeError for other kinds of q.
 
     stop_flow matters only where q has a flow that p does not share.
     """
+    check_prior(q, p, (IGR, GumbelSoftmax))
     z, saved = q.run(noise)
     value, z_bar = f(z)
+    if p is None:
+        xp, _ = namespace(value)
+        return Estimate(value, xp.zeros_like(value), q.pullback(saved, z_bar))
     if isinstance(q, IGR) and not q.same_transform(p):
         kl, grads = _flow(q, p, saved, z_bar, stop_flow)
     else:
@@ -66,8 +70,6 @@ def _flow(q, p, saved, z_bar, stop_flow):
 
 
 def _gumbel_softmax(q, p, saved):
-    if not isinstance(q, GumbelSoftmax):
-        raise TypeError(f"sticking_the_landing knows IGR and GumbelSoftmax, got {type(q).__name__}")
     y = saved[1]
     log_q, from_q = q.log_prob_and_grad(y)  # by y alone: what log_alpha adds is the part that is dropped
     log_p, from_p = p.log_prob_and_grad(y)

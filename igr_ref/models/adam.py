@@ -65,8 +65,13 @@ class Adam:
         return {"t": self.t, **arrays, **{f"v.{name}": array for name, array in self.v.items()}}
 
     def load(self, state):
-        """Take over a saved state, value by value. KeyError or ValueError where names or shapes differ."""
+        """Take over a saved state by value. KeyError or ValueError, and no change, where names or shapes differ."""
+        buffers = {f"{kind}.{name}": b for kind, own in (("m", self.m), ("v", self.v)) for name, b in own.items()}
+        if state.keys() != {"t", *buffers}:
+            raise KeyError(f"the state has {sorted(state)}, wanted t and {sorted(buffers)}")
+        for name, buffer in buffers.items():
+            if state[name].shape != buffer.shape:
+                raise ValueError(f"{name} has shape {state[name].shape} in the state, wanted {buffer.shape}")
         self.t = int(state["t"])
-        for kind, buffers in (("m", self.m), ("v", self.v)):
-            for name, buffer in buffers.items():
-                buffer[...] = state[f"{kind}.{name}"]
+        for name, buffer in buffers.items():
+            buffer[...] = state[name]

@@ -7,6 +7,8 @@ The integrands are S = prod_j Phi_j with one factor Phi_k replaced by phi_k (or 
     phi by e^{b^2/2}: in the complex plane, integrands at t grow like a Gaussian of precision
         rate^2 = sum_j c(a_j)/sigma_j^2 + max_k (1 - c(a_k))/sigma_k^2,  a_j = (t - mu_j)/sigma_j, k with a_k < reach,
     or less; c decreases, so that the rate at a panel's left end serves it all. Panels are width/rate wide.
+    Above C_0 a factor still exceeds by about e^{-a^2/2}: of n > FEW factors, as much as FEW do at C_0 where
+    a^2 = C_0^2 + 2 log(n/FEW), which takes the place of C_0^2.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from ._normal import DEGREE, END, hazard_and_log
 from ._quadrature import gauss_legendre_points
 
 C_0, C_1 = 3.2, 4.0
+FEW = 50
 CHUNK = 64_000  # elements of an array (K-1, laws, points): a few of them fit a processor's cache
 
 
@@ -57,9 +60,10 @@ def edges(mu, sigma, rule, log_at_zero=None):
     high = xp.maximum(xp.max(mu + rule.reach * sigma, axis=-1, keepdims=True), low)
     precision = sigma**-2
     end, found = low, [low]
+    first = math.sqrt(C_0**2 + 2 * math.log(max(mu.shape[-1] / FEW, 1)))
     while bool(xp.any(end < high)):
         a = (end - mu) / sigma
-        c = xp.clip((C_0 - a) / C_1, 0, 1)
+        c = xp.clip((first - a) / C_1, 0, 1)
         own = xp.max((a < rule.reach) * (1 - c) * precision, axis=-1, keepdims=True)
         rate = xp.sqrt(xp.sum(c * precision, axis=-1, keepdims=True) + own)
         # the last rate may be 0: no Phi_j moves any more

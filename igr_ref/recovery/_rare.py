@@ -20,6 +20,7 @@ DROP = 24.0  # e^-24 = 4e-11
 NODES = 16
 WIDTH = 8.0  # largest width of a panel in units of the local scale
 RISEN = 6.0  # standard deviations above mu_j, where Phi_j is 1 to 1e-9
+BREAKS = 64  # at most
 CHUNK = 60_000
 SPREAD = 2e3  # of mu in units of the least sigma: beyond, f ~ SPREAD^2 and its rounding hides where it has fallen
 
@@ -37,7 +38,7 @@ def log_integrals(mu, sigma, wanted, otherwise):
     if law.size == 0:
         return otherwise
     n = mu.shape[-1]
-    size = max(1, CHUNK // (4 * NODES * n))
+    size = max(1, CHUNK // (max(4 * NODES, min(n, BREAKS)) * n))
     out = []
     for start in range(0, law.size, size):
         rows, own = law[start : start + size], k[start : start + size, None] == xp.arange(n)
@@ -57,8 +58,13 @@ def _log_integral(mu, sigma, own):
     # as in gaussian_argmax.grid: the local scale s changes at mu_j + RISEN sigma_j, and 1/s^2 = 1/sigma_k^2 + the sum
     # over the j that are still rising; two panels at least on either side of the top
     ends = xp.where(own, high, xp.clip(mu + RISEN * sigma, low, high))
-    breaks = xp.sort(xp.concatenate([low, mode, ends], axis=-1), axis=-1)
-    rising = own[:, None, :] | (ends[:, None, :] >= breaks[:, 1:, None])
+    if mu.shape[-1] <= BREAKS:
+        breaks = xp.sort(xp.concatenate([low, mode, ends], axis=-1), axis=-1)
+        rising = own[:, None, :] | (ends[:, None, :] >= breaks[:, 1:, None])
+    else:  # not at every mu_j, which would take n^2 numbers: between equal steps, those count that rise at the left one
+        part = xp.arange(BREAKS // 2 + 1.0) / (BREAKS // 2)
+        breaks = xp.concatenate([low + (mode - low) * part, mode + (high - mode) * part[1:]], axis=-1)
+        rising = own[:, None, :] | (ends[:, None, :] > breaks[:, :-1, None])
     rate = xp.sqrt(xp.sum(xp.where(rising, (sigma**-2)[:, None, :], 0), axis=-1)) / WIDTH
     side = xp.where(breaks[:, 1:] <= mode, mode - low, high - mode)
     t, weight = gauss_legendre_points(subdivide(breaks, xp.maximum(rate, 1.5 / xp.maximum(side, 1e-300))), NODES)

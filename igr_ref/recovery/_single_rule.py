@@ -42,7 +42,7 @@ def panels(mu, sigma, rate, log_last):
         low[i] = lowest(mu[:, i].T, sigma[:, i].T, LOW)[:, 0]
     width = xp.maximum(xp.max(mu + HIGH * sigma, axis=0) - low, 0.1)  # not 0 where all mu are far below 0
     x = (mu + 0.5 * sigma - low) / width
-    x = xp.where(x * width > -1.5 * sigma, xp.clip(x, 0.02, 0.98), 0)
+    x = xp.where(x * width > -LOW * sigma, xp.clip(x, 0.02, 0.98), 0)
     sharpness = width * xp.sqrt(xp.max(x * (1 - x) * (rate * rate), axis=0))
     nodes = xp.zeros(sharpness.shape, dtype=int)
     for most, number in STEPS[::-1]:

@@ -215,7 +215,8 @@ def gumbel_sample(log_alpha, b, v):
     log_e_i = xp.sum(xp.where(b > 0, log_e, 0), axis=-1, keepdims=True)
     scaled = log_e - log_theta
     zeta = xp.where(b > 0, -log_e, below(-xp.logaddexp(scaled, log_e_i), -log_e_i))
-    return zeta, (log_theta, xp.where(b > 0, 0, sigmoid(scaled - log_e_i)))
+    slope = xp.where(b > 0, 0, sigmoid(scaled - log_e_i))
+    return zeta.astype(log_alpha.dtype), (log_theta, slope.astype(log_alpha.dtype))
 
 
 def gumbel_coupled(log_alpha, b, zeta):

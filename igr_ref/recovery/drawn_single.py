@@ -69,8 +69,11 @@ def _laws(mu, sigma, k, given, uniform, cotangent, work):
             pieces = -(-mu.shape[0] * i.size * number // CHUNK) or 1
             size = -(-i.size // pieces)
             for start in range(0, max(i.size, 1), max(size, 1)):
-                piece = (array[..., start : start + size] for array in rows)
-                parts.append(group(*piece, uniform, cotangent, number, work))
+                piece = [array[..., start : start + size] for array in rows]
+                try:
+                    parts.append(group(*piece, uniform, cotangent, number, work))
+                except ArithmeticError:  # the sum of single precision's probabilities is off: many categories, say
+                    parts.append(_in_double(*piece, uniform, cotangent, number, work))
             order.append(i)
     place = None if len(order) == 1 else xp.argsort(xp.concatenate(order))
     return _joined(parts, place)

@@ -16,6 +16,8 @@ def discrete_log_probs(q):
     """
     if hasattr(q, "log_alpha"):
         return log_softmax(q.log_alpha.astype("float64"))
+    if not hasattr(q, "transform"):
+        raise TypeError(f"no formula for the discrete law of {type(q).__name__}: use recovery.frequencies")
     xp, _ = namespace(q.mu)
     mu, sigma = q.mu.astype("float64"), xp.exp(q.log_sigma.astype("float64"))
     links = q.transform.links if isinstance(q.transform, Chain) else (q.transform,)

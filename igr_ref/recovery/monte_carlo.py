@@ -7,6 +7,8 @@ and makes differences between laws smoother.
 
 from __future__ import annotations
 
+import numpy
+
 from ..backend import namespace
 
 
@@ -16,7 +18,7 @@ def frequencies(q, noise, chunk=4_000_000):
     They sum to 1 up to rounding; a category that was never drawn has frequency 0.
     """
     xp, _ = namespace(noise)
-    lead = next(iter(q.params.values())).shape[:-1]
+    lead = numpy.broadcast_shapes(*(p.shape[:-1] for p in q.params.values()))
     m = noise.shape[0]
     if noise.ndim != 2 or m < 1:
         raise ValueError(f"noise must be (M, categories) with M >= 1, got shape {noise.shape}")

@@ -95,11 +95,16 @@ class Transform(InDouble):
 
 
 def check_temperature(temperature):
-    """Return the temperature, or raise ValueError: it must be finite and positive (the limit 0 is `discretize`)."""
+    """Return the temperature, or raise ValueError: it must be finite and positive (the limit 0 is `discretize`).
+
+    TypeError for what is neither a number nor an array.
+    """
     if isinstance(temperature, (int, float, numpy.generic)):
         good = math.isfinite(temperature) and temperature > 0
     else:
         xp, _ = namespace(temperature)
+        if not hasattr(temperature, "ndim"):
+            raise TypeError(f"temperature must be a number or an array, got {temperature!r}")
         if temperature.ndim == 0 or temperature.shape[-1] != 1:
             raise ValueError(
                 "temperature: an array needs a last axis of length 1, so that it broadcasts over the categories; "

@@ -11,11 +11,16 @@ Chain(StickBreaking(), Softmax(tau)) is eq. 18 with the remainder (audit last-ca
 
 from __future__ import annotations
 
+import numpy
+
 from ..backend import namespace
 from ..precision import in_double
 from .base import Transform
 from .softmax import Softmax
 from .softmax_plus_plus import SoftmaxPlusPlus
+from .stick_breaking import StickBreaking
+
+ROUNDING = 1e3  # a w found from z is wrong by some units of the last place of 1: by less than 1 % of this many
 
 
 @in_double
@@ -100,12 +105,24 @@ class Chain(Transform):
         return sum(link.saved_log_det(kept) for link, (kept, _) in zip(self.links, saved, strict=True))
 
     def inverse(self, z):
-        for position in range(len(self.links) - 1, -1, -1):
-            z = self.links[position].inverse(z)
-            if position > 0 and self._cut(position - 1):
+        """y from z. ValueError where z is no image, or where what is left for some stick is within rounding of 0."""
+        return self._before(len(self.links) - 1, self.links[-1].inverse(z))
+
+    def inverse_log(self, log_z):
+        """y from log z (..., K), where the last link offers it; ValueError as in `inverse`."""
+        return self._before(len(self.links) - 1, self.links[-1].inverse_log(log_z))
+
+    def _before(self, position, z):
+        """y, the chain's input, from the input z of the link at `position`."""
+        for before in range(position - 1, -1, -1):
+            link = self.links[before]
+            if self._cut(before):
                 # The outer map was given K-1 coordinates only, so here, and only here, the K-th is what is left.
                 xp, _ = namespace(z)
                 z = xp.concatenate([z, 1 - xp.sum(z, axis=-1, keepdims=True)], axis=-1)
+            if isinstance(link, StickBreaking):
+                _require_sticks(z)
+            z = link.inverse(z)
         return z
 
     def category(self, y):
@@ -120,6 +137,17 @@ class Chain(Transform):
             log_w = self.links[-2].log_forward(at[-2])
             return xp.argmax(log_w if last.takes_simplex else log_w[..., :-1], axis=-1)
         return last.category(at[-1])
+
+
+def _require_sticks(w):
+    """ValueError unless every w, known from z to some units of the last place of 1, has a relative error below 1 %."""
+    xp, _ = namespace(w)
+    least = ROUNDING * float(numpy.finfo(w.dtype).eps)
+    if not bool(xp.all(w > least)):
+        raise ValueError(
+            f"z does not say what is left for the last sticks: it gives w_k = {float(xp.min(w)):.3g}, and its rounding "
+            f"allows no w_k below {least:.3g}. Where the Gaussian point y is at hand, log_prob takes that."
+        )
 
 
 class Identity(Transform):
