@@ -539,5 +539,5 @@ def test_bad_input_is_named():
             def pullback(self, saved, z_bar):
                 return {}
 
-        with pytest.raises(TypeError, match="know IGR and GumbelSoftmax, got q = Unknown"):
+        with pytest.raises(TypeError, match="known for IGR and GumbelSoftmax, got q = Unknown"):
             function(Unknown(), case.draws, case.f, p)

@@ -68,12 +68,14 @@ def given_single(f):
 
 
 def check_prior(q, p, kinds):
-    """TypeError unless q is one of `kinds` of relaxations, and p None or of the same kind."""
+    """TypeError unless p is None, whatever relaxation q is, or q and p are of one of these `kinds`."""
+    if p is None:
+        return
     kind = next((kind for kind in kinds if isinstance(q, kind)), None)
     names = " and ".join(kind.__name__ for kind in kinds)
     if kind is None:
-        raise TypeError(f"pathwise estimators know {names}, got q = {type(q).__name__}")
-    if not (p is None or isinstance(p, kind)):
+        raise TypeError(f"the KL of a pathwise estimator is known for {names}, got q = {type(q).__name__}")
+    if not isinstance(p, kind):
         raise TypeError(f"with q = {type(q).__name__}, p must be None or {kind.__name__}, got {type(p).__name__}")
 
 
