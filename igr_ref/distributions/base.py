@@ -62,8 +62,10 @@ class Relaxation(InDouble):
         return self.pullback(self.run(noise)[1], z_bar)
 
 
-def check_parameters(**arrays):
-    """ValueError unless all arrays are finite, floating, of one dtype and one number of categories, and broadcast."""
+def check_parameters(elementwise=False, **arrays):
+    """ValueError unless all arrays are finite, floating, of one dtype, broadcast together, and have one number of
+    categories (`elementwise`: their last axes may broadcast too).
+    """
     xp, _ = namespace(*arrays.values())
     names = ", ".join(arrays)
     for name, array in arrays.items():
@@ -78,7 +80,7 @@ def check_parameters(**arrays):
     if len(dtypes) > 1:
         raise ValueError(f"{names} must share one dtype, got {sorted(dtypes)}")
     shapes = {name: array.shape for name, array in arrays.items()}
-    if len({shape[-1] for shape in shapes.values()}) > 1:
+    if not elementwise and len({shape[-1] for shape in shapes.values()}) > 1:
         raise ValueError(f"{names} must have category axes (the last ones) of one length, got {shapes}")
     try:
         xp.broadcast_shapes(*(array.shape for array in arrays.values()))

@@ -43,7 +43,7 @@ class Kumaraswamy:
 
     def __init__(self, log_a, log_b, validate=True):
         if validate:
-            check_parameters(log_a=log_a, log_b=log_b)
+            check_parameters(elementwise=True, log_a=log_a, log_b=log_b)
         self.log_a, self.log_b = log_a, log_b
         self.params = {"log_a": log_a, "log_b": log_b}
 

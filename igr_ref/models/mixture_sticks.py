@@ -32,7 +32,7 @@ class LogitNormal:
 
     def __init__(self, mu, log_sigma, validate=True):
         if validate:
-            check_parameters(mu=mu, log_sigma=log_sigma)
+            check_parameters(elementwise=True, mu=mu, log_sigma=log_sigma)
         self.mu, self.log_sigma = mu, log_sigma
         self.params = {"mu": mu, "log_sigma": log_sigma}
 
