@@ -1,9 +1,9 @@
 """Which array library an array belongs to, found from the array itself: nothing global, nothing to switch.
 
 `xp, special = namespace(x)` opens every computing function of this package. `xp` is the array namespace (numpy,
-cupy, ...) and `special` its special functions (scipy.special, cupyx.scipy.special). Any other array type names its
-own namespace through the array-API method `__array_namespace__()`, whose attribute `special` is then used; the
-tests run our formulas under autograd and under a stand-in that refuses to become a NumPy array in this way.
+cupy, ...) and `special` its special functions (scipy.special, cupyx.scipy.special). Any array type but NumPy's and
+CuPy's names its own namespace through the array-API method `__array_namespace__()`, whose attribute `special` is then
+used; the tests run our formulas under autograd and under a stand-in that refuses to become a NumPy array in this way.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ def namespace(*arrays):
             continue
         if type(array) is numpy.ndarray:
             xp = numpy
+        elif type(array).__module__.partition(".")[0] == "cupy":  # its arrays have no __array_namespace__
+            import cupy as xp
         elif hasattr(array, "__array_namespace__"):
             xp = array.__array_namespace__()
         else:
@@ -57,7 +59,9 @@ def device_namespace(device):
     try:
         import cupy
     except ImportError as error:
-        raise RuntimeError("device 'gpu' needs CuPy: pip install cupy-cuda12x (or the build for your CUDA)") from error
+        raise RuntimeError(
+            "device 'gpu' needs CuPy: pip install 'cupy-cuda12x[ctk]' (or the build for your CUDA)"
+        ) from error
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:

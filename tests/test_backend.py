@@ -49,6 +49,20 @@ def _array_of(name):
     return type("Array", (), {"__array_namespace__": lambda self: module})()
 
 
+def test_cupy_arrays_name_no_namespace_of_their_own(monkeypatch):
+    """CuPy 14's ndarray has no __array_namespace__: what is known of it is the module that its type is from."""
+    cupy, special = types.ModuleType("cupy"), types.ModuleType("cupyx.scipy.special")
+    x = type("ndarray", (), {"__module__": "cupy"})()
+    scipy_ = types.ModuleType("cupyx.scipy")
+    scipy_.special, cupyx = special, types.ModuleType("cupyx")
+    cupyx.scipy = scipy_
+    for module in (cupy, cupyx, scipy_, special):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert not hasattr(x, "__array_namespace__") and namespace(x, 1.0) == (cupy, special)
+    with pytest.raises(TypeError, match="two libraries were mixed"):
+        namespace(x, numpy.ones(2))
+
+
 def test_two_libraries_do_not_mix():
     for pair in ([_array_of("cupy"), numpy.ones(2)], [_array_of("one"), _array_of("other")]):
         for arrays in (pair, pair[::-1]):
