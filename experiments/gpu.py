@@ -62,7 +62,7 @@ def measure(
 
     part("agreement", lambda: gpu_check.agreement(xp, say))
     if isinstance(record["agreement"], dict) and "error" not in record["agreement"]:
-        record["disagreements"] = disagreements(record["agreement"])
+        record["disagreements"] = gpu_check.wrong(record["agreement"])
     dataset = gpu_timing.random_images(images)
     part("rates", lambda: gpu_timing.rates(xp, seconds, size))
     rate = record["rates"].get("float32_flops", float("inf"))
@@ -74,11 +74,6 @@ def measure(
         timings = gpu_rivals.timings
         part("rivals", lambda: timings(device, replicas, dataset.train, seconds, gpu_timing.PAIRS, say=say))
     return record
-
-
-def disagreements(agreement):
-    """The checks that failed, or differ by more than gpu_check.WANTED."""
-    return {name: got for name, got in agreement.items() if isinstance(got, str) or got > gpu_check.WANTED}
 
 
 def run_for(minutes, arguments, say=lambda text: None):

@@ -1,8 +1,8 @@
 """Whether a GPU gives what NumPy gives: the same noise through the same code on both, compared number by number.
 
-Each check is a function of a tree of NumPy arrays, moved to the device as a whole; what it returns is moved back. The
-difference reported is the largest |a - b| / (1 + |b|), in float64. A check that fails with an error has its text in the
-place of a difference, and the others go on.
+Each check is a function of a tree of NumPy arrays, moved to the device as a whole; what it returns is moved back. All
+are made in float64 and again in float32. The difference reported is the largest |a - b| / (1 + |b|). A check that fails
+with an error has its text in the place of a difference, and the others go on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ from igr_ref.estimators import (
     variance_gradient,
 )
 
-WANTED = 1e-12
+from . import gpu_graph
+from .data import load
+from .plan import RunConfig
+from .replica_group import Group
+
+SINGLE = ", float32"  # ends the names of the checks in float32
+WANTED = {"float64": 1e-12, "float32": 1e-4}  # rounding makes 8e-6 of the worst: log-determinants of eq. 18 around -100
 N, K, S, B = 3, 5, 4, 6
 
 
@@ -141,12 +147,13 @@ def vae_step(kind, likelihood, architecture):
             "igr_sb": lambda: models.igr_sb_family(N, K, 0.3, -0.6, -0.1),
             "gs": lambda: models.GumbelSoftmaxFamily(N, K, 0.5),
         }[kind]()
-        xp = igr_ref.backend.namespace(a["normal"])[0]
+        xp, dtype = igr_ref.backend.namespace(a["normal"])[0], str(a["normal"].dtype)
         vae, out = models.VAE(family, likelihood(), 7, architecture), []
-        fresh = [vae.init(numpy.random.default_rng(seed), "float64") for seed in (1, 2)]
+        fresh = [vae.init(numpy.random.default_rng(seed), dtype) for seed in (1, 2)]
         params = {name: xp.stack([xp.asarray(one[name]) for one in fresh]) for name in fresh[0]}
         noise = a["gumbel"] if kind == "gs" else a["normal"]
-        noise, x = xp.stack([noise[:2], noise[2:]]), (a["z_bar"][:2, :, :2, :4].reshape(2, B, 8)[..., :7] > 0) * 1.0
+        pixels = a["z_bar"][:2, :, :2, :4].reshape(2, B, 8)[..., :7] > 0
+        noise, x = xp.stack([noise[:2], noise[2:]]), pixels.astype(dtype)
         alone = {name: p[0].copy() for name, p in params.items()}
         for start, images, draws in ((params, x, noise), (alone, x[0], noise[0])):
             adam, work = models.Adam(start, 1e-3), models.Buffers()
@@ -158,6 +165,15 @@ def vae_step(kind, likelihood, architecture):
         return out
 
     return check
+
+
+def group_steps(a):
+    """Three steps of two replicas as sweeps take them, with the images gathered and the noise moved."""
+    fields = {"dataset": "digits", "model": "gs", "monitor_every": 0, "dtype": str(a["normal"].dtype)}
+    configs = [RunConfig(seed=seed, temperature=tau, **fields) for seed, tau in ((1, 0.3), (2, 0.5))]
+    group = Group(configs, load("digits"), igr_ref.backend.namespace(a["normal"])[0])
+    step = gpu_graph.group_step(group)
+    return [[step() for _ in range(3)], group.together.params]
 
 
 def checks():
@@ -174,26 +190,34 @@ def checks():
         for likelihood, architecture in ((models.Bernoulli, "linear"), (models.Gaussian, "nonlinear")):
             name = f"VAE step {kind} {architecture} {likelihood.__name__}"
             out[name] = vae_step(kind, likelihood, architecture)
-    return out
+    return out | {"steps of a group of replicas": group_steps}
 
 
 def agreement(xp, say=lambda text: None):
     """{check: largest difference from NumPy, or the text of an error}, for the array namespace xp."""
     out = {}
-    for name, check in checks().items():
-        try:
-            want = check(arrays(numpy.random.default_rng(0)))
-            out[name] = difference(check(moved(arrays(numpy.random.default_rng(0)), xp)), want)
-        except Exception as error:  # whatever it is, it is what this check is here to find
-            out[name] = f"{type(error).__name__}: {error}"
-        say(f"{name}: {out[name]}")
+    for dtype in WANTED:
+        for name, check in checks().items():
+            name += SINGLE if dtype == "float32" else ""
+            try:
+                want = check(moved(arrays(numpy.random.default_rng(0)), numpy, dtype))
+                out[name] = difference(check(moved(arrays(numpy.random.default_rng(0)), xp, dtype)), want)
+            except Exception as error:  # whatever it is, it is what this check is here to find
+                out[name] = f"{type(error).__name__}: {error}"
+            say(f"{name}: {out[name]}")
     return out
 
 
-def moved(tree, xp):
+def wrong(agreement):
+    """Those of `agreement` that failed, or differ by more than WANTED."""
+    wanted = {name: WANTED["float32" if name.endswith(SINGLE) else "float64"] for name in agreement}
+    return {name: got for name, got in agreement.items() if isinstance(got, str) or not got <= wanted[name]}
+
+
+def moved(tree, xp, dtype):
     if isinstance(tree, dict):
-        return {name: moved(value, xp) for name, value in tree.items()}
-    return xp.asarray(tree)
+        return {name: moved(value, xp, dtype) for name, value in tree.items()}
+    return xp.asarray(tree.astype(dtype))
 
 
 def difference(got, want):

@@ -2,7 +2,8 @@
 
 A step of small networks is hundreds of short kernels, and a GPU waits longer for Python to launch them than it works.
 What changes from step to step lies in arrays that stay: the images, the noise and the learning rate. The graph's other
-memory comes from a pool of its own, which nothing else may use while the graph is there.
+memory comes from a pool of its own, which nothing else may use while the graph is there; its matrix products are those
+of `gpu_products`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ import numpy
 
 from igr_ref.backend import to_host
 
+from .gpu_products import Products
+
 WARM = 2  # steps before the recording, for everything that is made once and kept
+SAME = (
+    0.01  # of what three steps move a parameter array: more than rounding, which Adam enlarges, and less than a fault
+)
 
 
 class Noise:
@@ -40,10 +46,12 @@ class Captured:
 
     def __init__(self, group):
         xp = self.xp = group.xp
-        self.group, self.pool, self.stream = group, xp.cuda.MemoryPool(), xp.cuda.Stream(non_blocking=True)
+        self.group, self.together = group, group.together
+        self.pool, self.stream = xp.cuda.MemoryPool(), xp.cuda.Stream(non_blocking=True)
         self.x, self.noise = group.minibatch().copy(), Noise(group.streams.at("train", group.step))
         self.rate = xp.zeros((), dtype=group.configs[0].dtype)
         self.loss = xp.zeros(len(group.configs), dtype=group.configs[0].dtype)
+        self.products = Products(xp, self.stream)
         before = state(group)
         xp.cuda.Device().synchronize()  # all of that is there before the other stream begins
         with self._apart():
@@ -62,17 +70,19 @@ class Captured:
     @contextlib.contextmanager
     def _apart(self):
         """On the graph's stream, with the graph's memory."""
-        with self.xp.cuda.using_allocator(self.pool.malloc), self.stream:
+        with self.xp.cuda.using_allocator(self.pool.malloc), self.stream, self.products.instead():
             yield
 
     def _body(self):
         """What the graph is made of: no number comes to the host, and none that changes comes from there."""
-        together = self.group.together
-        self.loss[...], _, grads = together.grads(self.x, self.noise)
-        self.group.adam.update(together.params, grads, self.rate)
+        self.loss[...], _, grads = self.together.grads(self.x, self.noise)
+        self.group.adam.update(self.together.params, grads, self.rate)
 
     def step(self):
-        """One step: the inputs are written, and the graph launched after them."""
+        """One step: the inputs are written, and the graph launched after them. The losses (R,), on the device.
+
+        Nothing has waited for the graph's stream, so work on another one must call `wait` first.
+        """
         group, adam = self.group, self.group.adam
         with self.stream:
             self.x[...] = group.minibatch()
@@ -80,8 +90,17 @@ class Captured:
             adam.t += 1
             self.rate[...] = adam.rate(group.together.learning_rate(group.step))
             self.graph.launch()
-            group.losses = [self.loss.copy()]
+            loss = self.loss.copy()
         group.step += 1
+        return loss
+
+    def wait(self):
+        """Until the card has done everything on every stream."""
+        self.xp.cuda.Device().synchronize()
+
+    def stands_for(self, group):
+        """Whether it was made of this group as it is now: one that dropped a replica has other arrays."""
+        return self.together is group.together
 
 
 def state(group):
@@ -99,26 +118,46 @@ def put_back(group, before):
 
 
 def difference(group, captured, steps=3):
-    """How far the parameters after so many captured steps are from those of the group's own, as a share of the latter's
-    norm; the group is put back."""
+    """How far the parameters after so many captured steps are from those of the group's own, as a share of how far the
+    latter went: rounding gives little, a wrong graph 1. The largest over the arrays; the group is put back."""
     before, ends = state(group), []
     for step in (group_step(group), captured.step):
         for _ in range(steps):
             step()
-        group.xp.cuda.Device().synchronize()
+        captured.wait()
         ends.append([to_host(p).astype("float64") for p in group.together.params.values()])
         put_back(group, before)
-        group.xp.cuda.Device().synchronize()
-    return max(float(numpy.linalg.norm(b - a) / max(numpy.linalg.norm(a), 1e-30)) for a, b in zip(*ends, strict=True))
+        captured.wait()
+    starts = [to_host(before[0][name]).astype("float64") for name in group.together.params]
+    apart = [float(numpy.linalg.norm(b - a)) for a, b in zip(*ends, strict=True)]
+    went = [float(numpy.linalg.norm(a - start)) for a, start in zip(ends[0], starts, strict=True)]
+    return max(d / max(w, 1e-30) for d, w in zip(apart, went, strict=True))
 
 
 def group_step(group):
-    """A function that takes the group's next step, kernel by kernel."""
+    """A function that takes the group's next step, kernel by kernel, and returns its losses (R,)."""
 
     def step():
         loss, _, grads = group.grads()
-        group.losses = [loss]
         group.adam.step(group.together.params, grads, group.together.learning_rate(group.step))
         group.step += 1
+        return loss
 
     return step
+
+
+def captured(group, log):
+    """A graph of the group's step that was seen to do what the step does, or None; the log says which, and why."""
+    if not group.configs or not hasattr(group.xp, "cuda"):
+        return None
+    try:
+        made = Captured(group)
+        apart = difference(group, made)
+    except Exception as error:  # a step that cannot be captured is still a step
+        print(f"steps are launched kernel by kernel: {type(error).__name__}: {error}", file=log)
+        return None
+    if not apart < SAME:
+        print(f"steps are launched kernel by kernel: captured ones go {apart:.2g} of a step astray", file=log)
+        return None
+    print(f"steps are launched as one CUDA graph, {apart:.1g} of a step from their own", file=log)
+    return made

@@ -87,7 +87,8 @@ def step_time(group, seconds):
     """{"step": seconds a step, "noise": of drawing and uploading its noise alone, "parameters_finite": ...}.
 
     On a GPU the noise of the next step is drawn while the card is at this one: the larger of the two rules. There also
-    "captured", seconds a step as one CUDA graph, and how far its parameters are from those of plain steps.
+    "captured", seconds a step as one CUDA graph, and how far its parameters are from those of plain steps. "best" is
+    what training takes: captured steps wherever they can be had.
     """
     xp = group.xp
 
@@ -105,6 +106,7 @@ def step_time(group, seconds):
             out["captured"] = repeated(captured.step, wait, seconds)
         except Exception as error:  # a step that cannot be captured is still a step
             out["captured_error"] = f"{type(error).__name__}: {error}"
+    out["best"] = out.get("captured", out["step"])
     out["parameters_finite"] = all(bool(numpy.isfinite(to_host(p)).all()) for p in group.together.params.values())
     return out
 
@@ -119,8 +121,8 @@ def steps(xp, replicas, dataset, seconds, matmul_flops, say=lambda text: None):
                 group = group_of(*pair, r, dataset, xp)
                 row |= step_time(group, seconds)
                 config = group.configs[0]
-                row["images_a_second"] = r * config.batch_size / row["step"]
-                row["flops"] = r * step_flops(config, dataset.train.shape[1]) / row["step"]
+                row["images_a_second"] = r * config.batch_size / row["best"]
+                row["flops"] = r * step_flops(config, dataset.train.shape[1]) / row["best"]
                 row["share_of_matmul_rate"] = row["flops"] / matmul_flops
             except Exception as error:  # out of memory, say: the other rows still tell something
                 row["error"] = f"{type(error).__name__}: {error}"
@@ -149,9 +151,9 @@ def interpolated(rows, architecture, model, replicas):
     """Seconds of a step of so many replicas, linearly between those measured; models not measured count as IGR-I."""
     for name in (model, "igr_i"):
         known = sorted(
-            (row["replicas"], row["step"])
+            (row["replicas"], row["best"])
             for row in rows
-            if (row["architecture"], row["model"]) == (architecture, name) and "step" in row
+            if (row["architecture"], row["model"]) == (architecture, name) and "best" in row
         )
         if known:
             break
@@ -169,8 +171,8 @@ def extrapolated(rows, scores, options=None, images=60_000, scored=10_000):
     batches = images // 100
     single = []
     for row in rows:
-        if "step" in row:
-            seconds = row["step"] * batches * options.epochs
+        if "best" in row:
+            seconds = row["best"] * batches * options.epochs
             names = ("architecture", "model", "replicas")
             single.append({name: row[name] for name in names} | {"hours": seconds / 3600 / row["replicas"]})
     training = scoring_seconds = 0.0

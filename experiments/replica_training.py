@@ -9,6 +9,7 @@ import numpy
 
 from igr_ref.backend import device_namespace
 
+from . import gpu_graph
 from .data import load
 from .progress import Progress, clock
 from .replica_group import Group
@@ -40,8 +41,17 @@ def train(group, folder, log, quiet=False, checkpoint_seconds=20.0):
     bar = Progress(total, label, file=log if quiet else None, done=group.step)
     started, saved_at, saving = time.monotonic() - group.seconds, time.monotonic(), 0.0
     rate_from = (time.monotonic(), group.step)
+    graph = gpu_graph.captured(group, log)
     with StopRequests() as stop:
         while group.step < total and group.configs:
+            due = (group.step + 1) % window == 0 or (group.step + 1) % batches == 0
+            if graph is not None and not graph.stands_for(group):
+                graph = gpu_graph.captured(group, log)
+            if graph is not None:
+                if not due:  # a step whose numbers the host looks at is taken kernel by kernel
+                    group.losses.append(graph.step())
+                    continue
+                graph.wait()
             try:
                 loss, parts, grads = group.grads()
             except (ArithmeticError, ValueError) as error:
@@ -49,7 +59,6 @@ def train(group, folder, log, quiet=False, checkpoint_seconds=20.0):
                     group.isolate(error)
                 continue
             group.losses.append(loss)
-            due = (group.step + 1) % window == 0 or (group.step + 1) % batches == 0
             parts |= {f"gradient of {name}": g for name, g in grads.items()}
             if due and group.look(parts):
                 continue
@@ -57,6 +66,8 @@ def train(group, folder, log, quiet=False, checkpoint_seconds=20.0):
             group.step += 1
             if not due:
                 continue
+            if graph is not None:
+                graph.wait()
             group.seconds = time.monotonic() - started
             if group.step % batches == 0:
                 group.end_epoch(group.step // batches, batches)
@@ -71,6 +82,8 @@ def train(group, folder, log, quiet=False, checkpoint_seconds=20.0):
                 bar.close()
                 raise Interrupted(folder)
     bar.close()
+    if graph is not None:
+        graph.wait()
     if not group.configs:
         group.save(checkpoint)
     print(f"trained {len(group.configs)} of {group.members} replicas in {clock(group.seconds)}", file=log)

@@ -68,4 +68,10 @@ def device_namespace(device):
         raise RuntimeError(f"device 'gpu': CuPy is installed but finds no usable GPU ({error})") from error
     if count == 0:
         raise RuntimeError("device 'gpu': CuPy is installed but finds no GPU")
+    try:
+        cupy.cuda.device.get_cublas_handle()
+    except Exception as error:  # ImportError, RuntimeError or OSError, as the part that is missing has it
+        raise RuntimeError(
+            f"device 'gpu': CuPy finds no cuBLAS ({error}): pip install 'cupy-cuda12x[ctk]' brings it"
+        ) from error
     return cupy

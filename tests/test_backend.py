@@ -116,7 +116,8 @@ def _fake_cupy(count):
 
     cupy = types.ModuleType("cupy")
     cupy.cuda = types.SimpleNamespace(
-        runtime=types.SimpleNamespace(getDeviceCount=get_device_count, CUDARuntimeError=CUDARuntimeError)
+        runtime=types.SimpleNamespace(getDeviceCount=get_device_count, CUDARuntimeError=CUDARuntimeError),
+        device=types.SimpleNamespace(get_cublas_handle=lambda: 1),
     )
     return cupy
 
@@ -133,16 +134,25 @@ def test_device_gpu(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     assert device_namespace("gpu") is cupy
 
+    def missing():
+        raise ImportError("libcublas.so.12: cannot open shared object file")
+
+    cupy.cuda.device.get_cublas_handle = missing
+    with pytest.raises(
+        RuntimeError, match=r"finds no cuBLAS \(libcublas.so.12: cannot open.*pip install 'cupy-cuda12x"
+    ):
+        device_namespace("gpu")
+
 
 # ---- every name that our formulas ask of a namespace exists in CuPy ------------------------------------------------
 
 
 def _names_used():
-    """{"cupy.exp": {files}, ...} of every xp.<name> and special.<name> in igr_ref, found in the syntax trees."""
+    """{"cupy.exp": {files}, ...} of every xp.<name> and special.<name> in our code, found in the syntax trees."""
     modules = {"xp": "cupy", "special": "cupyx.scipy.special"}
-    package = pathlib.Path(igr_ref.__file__).parent
+    package = pathlib.Path(igr_ref.__file__).parents[1]
     used = {}
-    for path in package.rglob("*.py"):
+    for path in [*(package / "igr_ref").rglob("*.py"), *(package / "experiments").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             dotted = []
             while isinstance(node, ast.Attribute):

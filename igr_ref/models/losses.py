@@ -64,7 +64,8 @@ class Bernoulli:
             if columns % 2 or columns < 4:
                 break
             columns //= 2
-            xp.multiply(terms[..., :columns], terms[..., columns : 2 * columns], out=terms[..., :columns])
+            left = terms[..., :columns]  # one object: CuPy copies an input that overlaps with another view as output
+            xp.multiply(left, terms[..., columns : 2 * columns], out=left)
         total = total + xp.matmul(xp.log(terms[..., :columns]), ones[:columns]) - logits.shape[-1] * LOG_2
         xp.multiply(t, 0.5, out=t)
         xp.add(t, 0.5, out=t)  # sigmoid(l)
@@ -94,9 +95,10 @@ class Bernoulli:
                 if rows % 2 or rows < 4:
                     break
                 rows //= 2
-                xp.multiply(terms[:rows], terms[rows : 2 * rows], out=terms[:rows])
-            xp.log(terms[:rows], out=terms[:rows])
-            return linear + xp.matmul(ones[:rows], terms[:rows]) - x.shape[0] * LOG_2
+                top = terms[:rows]
+                xp.multiply(top, terms[rows : 2 * rows], out=top)
+            top = terms[:rows]
+            return linear + xp.matmul(ones[:rows], xp.log(top, out=top)) - x.shape[0] * LOG_2
 
         return log_prob
 
