@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy
 
 import igr_ref
-from igr_ref import models, recovery, transforms
+from igr_ref import models, philox, recovery, transforms
 from igr_ref.backend import to_host
 from igr_ref.estimators import (
     PairedNoise,
@@ -176,6 +176,12 @@ def group_steps(a):
     return [[step() for _ in range(3)], group.together.params]
 
 
+def device_noise(a):
+    """The noise that a device draws for itself, against the same formula."""
+    xp, dtype = igr_ref.backend.namespace(a["normal"])[0], str(a["normal"].dtype)
+    return [philox.draw(law, (1, 2**63 + 5), "train", 7, 1, (5, 7), dtype, xp) for law in philox.LAWS]
+
+
 def checks():
     """{name: check}."""
     one = arrays(numpy.random.default_rng(0))
@@ -190,7 +196,7 @@ def checks():
         for likelihood, architecture in ((models.Bernoulli, "linear"), (models.Gaussian, "nonlinear")):
             name = f"VAE step {kind} {architecture} {likelihood.__name__}"
             out[name] = vae_step(kind, likelihood, architecture)
-    return out | {"steps of a group of replicas": group_steps}
+    return out | {"noise drawn on the device": device_noise, "steps of a group of replicas": group_steps}
 
 
 def agreement(xp, say=lambda text: None):

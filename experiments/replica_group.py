@@ -23,11 +23,13 @@ class Group:
     configs     the replicas that are still in it, in the order of the axis R
     failed      {id: error} of those that are not, because they diverged
     losses      (R,) arrays on the device, of the steps since the last look
+    noise       where it is drawn: on the "host", as for runs by themselves, or on the "device" (igr_ref.philox)
     """
 
-    def __init__(self, configs, dataset, xp, path=None):
-        """A fresh start, or the checkpoint at `path`, of which only the replicas among `configs` are kept."""
-        self.dataset, self.xp, self.losses = dataset, xp, []
+    def __init__(self, configs, dataset, xp, path=None, noise="host"):
+        """A fresh start, or the checkpoint at `path`, of which only the replicas among `configs` are kept; it goes on
+        with the noise that it began with."""
+        self.dataset, self.xp, self.losses, self.noise = dataset, xp, [], noise
         self.images = xp.asarray(dataset.split(configs[0].validation)[0])
         self.order, self.order_epoch = None, None
         if path is None:
@@ -38,7 +40,7 @@ class Group:
             return
         arrays, meta = load_checkpoint(path)
         self.step, self.seconds, self.failed = meta["step"], meta["seconds"], meta["failed"]
-        self.members, self.histories = meta["members"], meta["histories"]
+        self.members, self.histories, self.noise = meta["members"], meta["histories"], meta.get("noise", "host")
         by_id = {config.id: config for config in configs}
         rows = [r for r, name in enumerate(meta["ids"]) if name in by_id]
         self.epoch_loss = numpy.array(meta["epoch_loss"])[rows]
@@ -52,7 +54,7 @@ class Group:
         fresh = arrays is None
         params = None if fresh else {name[7:]: a for name, a in arrays.items() if name.startswith("params.")}
         self.together = Together(configs, self.dataset, self.xp, facts, params)
-        self.streams = Streams([config.seed for config in configs], self.xp)
+        self.streams = Streams([config.seed for config in configs], self.xp, counted=self.noise == "device")
         self.order_epoch = None
         self.adam = Adam(self.together.params, configs[0].learning_rate)
         if not fresh:
@@ -68,7 +70,7 @@ class Group:
         meta = {
             "ids": [config.id for config in self.configs], "configs": [config.as_dict() for config in self.configs],
             "failed": self.failed, "members": self.members, "histories": self.histories, "step": self.step,
-            "seconds": self.seconds, "epoch_loss": self.epoch_loss.tolist(), "t": self.adam.t,
+            "seconds": self.seconds, "epoch_loss": self.epoch_loss.tolist(), "t": self.adam.t, "noise": self.noise,
             "facts": self.together.facts if self.configs else {},
         }  # fmt: skip
         save_checkpoint(path, {name: to_host(a) for name, a in self._arrays().items()}, meta)

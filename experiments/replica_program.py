@@ -13,7 +13,7 @@ import os
 
 import numpy
 
-from igr_ref import models, noise
+from igr_ref import models, noise, philox
 
 from .programs import DRAW, program
 
@@ -22,19 +22,22 @@ class Streams:
     """The keyed streams of R replicas. Replicas with the same seed share their draws, which are made and moved once.
 
     ahead: while the device is at a step, threads of the host draw the noise of the next one, as much as this step took.
+    counted: the noise of steps comes from `philox` instead, on the device; the orders of the images stay.
     """
 
-    def __init__(self, seeds, xp, ahead=None):
-        self.xp, self.distinct = xp, list(dict.fromkeys(seeds))
+    def __init__(self, seeds, xp, ahead=None, counted=False):
+        self.xp, self.distinct, self.counted = xp, list(dict.fromkeys(seeds)), counted
         where = [self.distinct.index(seed) for seed in seeds]
         self.where = None if len(self.distinct) == len(seeds) else xp.asarray(numpy.array(where))
-        ahead = xp is not numpy if ahead is None else ahead
+        ahead = xp is not numpy and not counted if ahead is None else ahead
         threads = min(len(self.distinct), os.cpu_count() or 1)
         self.pool = concurrent.futures.ThreadPoolExecutor(threads) if ahead else None
         self.next, self.last = None, None
 
     def at(self, stream, step):
-        """The Generators of a step."""
+        """The Generators of a step, or its Counted draws."""
+        if self.counted:
+            return Counted(self, stream, step)
         key, made, asked = (stream, step), None, self.last.asked if self.last is not None else []
         if self.next is not None and self.next[0] == key:
             made = self.next[1]
@@ -47,7 +50,10 @@ class Streams:
 
     def spread(self, distinct):
         """A host array for each distinct seed -> one device array (R, ...)."""
-        array = self.xp.asarray(numpy.stack(distinct))
+        return self.shared(self.xp.asarray(numpy.stack(distinct)))
+
+    def shared(self, array):
+        """A device array for each distinct seed -> one for each replica (R, ...)."""
         return array if self.where is None else self.xp.take(array, self.where, axis=0)
 
     def orders(self, n, epoch):
@@ -77,6 +83,19 @@ class Generators:
                 for before in self.asked[:-1]:
                     DRAW[before[0]](rng, *before[1:])
         return self.streams.spread([DRAW[law](rng, shape, dtype) for rng in self.generators])
+
+
+class Counted:
+    """What takes the place of Generators where the noise is drawn on the device."""
+
+    def __init__(self, streams, stream, step):
+        self.streams, self.stream, self.step, self.number = streams, stream, step, 0
+
+    def draw(self, law, shape, dtype, xp):
+        """(R, *shape) draws of the law."""
+        number, self.number = self.number, self.number + 1
+        seeds, shared = self.streams.distinct, self.streams.shared
+        return shared(philox.draw(law, seeds, self.stream, self.step, number, shape, dtype, xp))
 
 
 def _draws(seed, key, asked):

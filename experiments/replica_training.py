@@ -89,9 +89,11 @@ def train(group, folder, log, quiet=False, checkpoint_seconds=20.0):
     print(f"trained {len(group.configs)} of {group.members} replicas in {clock(group.seconds)}", file=log)
 
 
-def run(configs, folder, store, data_dir=None, device="cpu", quiet=True, checkpoint_seconds=20.0):
+def run(configs, folder, store, data_dir=None, device="cpu", quiet=True, checkpoint_seconds=20.0, noise="host"):
     """Train the configs as one program, from the folder's checkpoint if it has one, score each as its own run, and give
     each result to `store` as soon as it is there. Returns {id: error} of the replicas that failed.
+
+    noise: where a group that is not begun yet draws its steps' noise, "host" or "device"; scores use the host's.
 
     Raises DataError, Interrupted, StoreError (damaged files), RuntimeError (no GPU).
     """
@@ -100,7 +102,7 @@ def run(configs, folder, store, data_dir=None, device="cpu", quiet=True, checkpo
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.npz"
     with Log(folder / "log.txt") as log:
-        group = Group(configs, dataset, xp, checkpoint if checkpoint.exists() else None)
+        group = Group(configs, dataset, xp, checkpoint if checkpoint.exists() else None, noise)
         train(group, folder, log, quiet, checkpoint_seconds)
         failed = {config.id: group.failed[config.id] for config in configs if config.id in group.failed}
         programs = group.together.each if group.configs else ()
@@ -113,7 +115,7 @@ def run(configs, folder, store, data_dir=None, device="cpu", quiet=True, checkpo
                 continue
             result["provenance"]["replicas"] = {
                 "trained_together": group.members, "position": r, "group": folder.name,
-                "group_seconds": round(group.seconds, 3),
+                "group_seconds": round(group.seconds, 3), "noise": group.noise,
             }  # fmt: skip
             store(result)
     return failed

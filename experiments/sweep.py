@@ -124,7 +124,7 @@ def work(fields, results, runs, data_dir=None, device="cpu", keep=False):
     return config.id, time.monotonic() - started
 
 
-def work_group(members, name, results, runs, data_dir=None, device="cpu", keep=False):
+def work_group(members, name, results, runs, data_dir=None, device="cpu", keep=False, noise="host"):
     """Train a group of configs (dicts) as one program, in the folder `name`, each to its own result file.
 
     Returns ({id: error} of those that failed, ids that another process is at). Raises Busy where one is at the group.
@@ -149,7 +149,7 @@ def work_group(members, name, results, runs, data_dir=None, device="cpu", keep=F
         def store(result):
             write_result(results / f"{result['id']}.json", result)
 
-        failed = run(mine, folder, store, data_dir, device) if mine else {}
+        failed = run(mine, folder, store, data_dir, device, noise=noise) if mine else {}
     if not keep:
         for config in configs:
             if config.id not in busy and config.id not in failed:
@@ -160,14 +160,15 @@ def work_group(members, name, results, runs, data_dir=None, device="cpu", keep=F
 
 
 def execute(
-    configs, results, runs, make_executor=local_executor, data_dir=None, device="cpu", keep=False, say=None, replicas=1
-):
+    configs, results, runs, make_executor=local_executor, data_dir=None, device="cpu", keep=False, say=None, replicas=1,
+    noise="host",
+):  # fmt: skip
     """Run what is missing. Returns {id: error text} of the runs that failed; the others have their result files.
 
     A failed run is reported and does not stop the rest. A run whose worker is lost (killed, out of memory) is taken up
     again from its checkpoint, until it has lost RETRIES more without getting any further. Runs that another sweep holds
     are waited for. Ctrl-C drops what has not begun, asks the runs in progress to stop at a checkpoint, and goes on up.
-    replicas: the largest group of runs that are trained as one program, as in `units`.
+    replicas: the largest group of runs that are trained as one program, as in `units`; noise: where groups draw theirs.
     """
     say = say or (lambda text: print(text, file=sys.stderr, flush=True))
     left = {config.id: config for config in pending(configs, results)}
@@ -188,7 +189,7 @@ def execute(
         fields, arguments = [c.as_dict() for c in unit.configs], (str(results), str(runs), data_dir, device, keep)
         if unit.group is None:
             return executor.submit(work, fields[0], *arguments)
-        return executor.submit(work_group, fields, unit.group, *arguments)
+        return executor.submit(work_group, fields, unit.group, *arguments, noise)
 
     def take(unit, future):
         """Settle the runs of a finished future. Returns (whether the unit is to be tried again, configs held)."""

@@ -28,7 +28,7 @@ def normal(rng, shape, dtype=numpy.float64):
         return rng.standard_normal(shape, dtype=dtype)
     size = math.prod(shape) if isinstance(shape, (tuple, list)) else int(shape)
     u = rng.random((2, (size + 1) // 2), dtype=numpy.float32)
-    r = numpy.sqrt(-2 * numpy.log(numpy.maximum(u[0], _half_step(dtype))))
+    r = numpy.sqrt(-2 * numpy.log(numpy.maximum(u[0], half_step(dtype))))
     a = u[1] * numpy.float32(2 * math.pi)
     return numpy.concatenate([r * numpy.cos(a), r * numpy.sin(a)])[:size].reshape(shape)
 
@@ -39,7 +39,7 @@ def uniform(rng, shape, dtype=numpy.float64):
     NumPy's floats are multiples of 2^-24 (float32) or 2^-53 (float64) in [0, 1), and exactly 0 a few times in 1e8
     for float32. Zero becomes half a step, by maximum: adding a constant instead would round values near 1 up to 1.
     """
-    return numpy.maximum(rng.random(shape, dtype=dtype), _half_step(dtype))
+    return numpy.maximum(rng.random(shape, dtype=dtype), half_step(dtype))
 
 
 def gumbel(rng, shape, dtype=numpy.float64):
@@ -49,8 +49,9 @@ def gumbel(rng, shape, dtype=numpy.float64):
     """
     if numpy.dtype(dtype) == numpy.float32:
         return -numpy.log(-numpy.log(uniform(rng, shape, dtype)))
-    return -numpy.log(numpy.maximum(rng.standard_exponential(shape, dtype=dtype), _half_step(dtype)))
+    return -numpy.log(numpy.maximum(rng.standard_exponential(shape, dtype=dtype), half_step(dtype)))
 
 
-def _half_step(dtype):
+def half_step(dtype):
+    """What stands for a uniform draw of 0: half of the smallest other, a scalar of the dtype."""
     return numpy.dtype(dtype).type(2.0**-25 if numpy.dtype(dtype) == numpy.float32 else 2.0**-54)

@@ -109,7 +109,7 @@ def _operator(name):
     return forward, reflected
 
 
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor"):
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "rshift"):
     for _prefix, _method in zip(("", "r"), _operator(_name), strict=True):
         setattr(StrictArray, f"__{_prefix}{_name.strip('_')}__", _method)
 StrictArray.__hash__ = None

@@ -25,6 +25,11 @@ def add_execution(sub):
         help="train up to N VAE runs that differ only in seed or temperature as one program; auto (default): "
         f"1 on the CPU; on a GPU as many as half of its free memory holds, {LARGEST} at most",
     )  # fmt: skip
+    sub.add_argument(
+        "--noise", choices=("host", "device"), default="host",
+        help="where runs that are trained as one program draw the noise of their steps: host (default), the noise of "
+        "the runs by themselves; device, counter-based noise without traffic to a GPU: the same laws, other numbers",
+    )  # fmt: skip
     sub.add_argument("--shard", help="i/n: only this part of what is missing now, for job arrays")
     sub.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     sub.add_argument("--data-dir", help="where data files lie")
@@ -48,6 +53,9 @@ def run_missing(args, commands, options):
     """Everything the commands need and the results lack; {id: error} of what failed."""
     device_namespace(args.device)  # where there is no GPU, say so now
     workers = worker_count(args)
+    replicas = largest_group(args.replicas, args.device, workers)
+    if args.noise == "device" and replicas == 1:
+        raise ValueError("--noise device is for runs trained as one program: it wants --replicas 2 or more")
     executors = {
         "local": lambda: sweep.local_executor(workers),
         "dask": lambda: sweep.dask_executor(args.scheduler),
@@ -57,7 +65,7 @@ def run_missing(args, commands, options):
     return reproduce.run(
         commands, options, *folders, lambda text: print(text, file=sys.stderr, flush=True), part=args.shard,
         make_executor=executors[args.executor], data_dir=args.data_dir, device=args.device,
-        replicas=largest_group(args.replicas, args.device, workers),
+        replicas=replicas, noise=args.noise,
     )  # fmt: skip
 
 
