@@ -66,6 +66,9 @@ def main(argv=None):
     except (TrainingError, FloatingPointError) as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
+    except (MemoryError, OverflowError) as error:
+        print(f"error: this needs more memory than there is, or numbers beyond their type: {error}", file=sys.stderr)
+        return 2
     except (ValueError, RuntimeError, OSError) as error:  # DataError, StoreError, a missing GPU, an unreadable path
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -18,6 +18,7 @@ from igr_ref.backend import device_namespace, to_host
 from igr_ref.distributions.infinite import InfiniteIGR
 from igr_ref.recovery import discrete_log_probs, frequencies
 
+from .state import require_same_run
 from .store import provenance, read_result, write_result
 
 BLOCK = 20_000  # draws of the recovered law at a time
@@ -91,9 +92,12 @@ def run(config, folder, data_dir=None, device="cpu", quiet=False):
     starts again, with the same noise."""
     folder = Path(folder)
     try:
-        return read_result(folder / "result.json")
+        result = read_result(folder / "result.json")
     except FileNotFoundError:
         pass
+    else:
+        require_same_run(folder / "result.json", result["id"], config)
+        return result
     xp = device_namespace(device)
     started = time.monotonic()
     first = {name: xp.asarray(value.astype(config.dtype)) for name, value in start(config).items()}

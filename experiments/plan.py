@@ -160,13 +160,18 @@ KINDS = {config.kind: config for config in (RunConfig, ApproximationConfig, SOPC
 
 def from_dict(fields):
     """The config of a dict such as a result's "config"; ValueError for a kind or fields this version does not know."""
+    if not isinstance(fields, dict):
+        raise ValueError(f"a config is a dict of fields, got {fields!r}")
     fields = dict(fields)
     kind = fields.pop("kind", "vae")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
     unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(KINDS[kind])})
     if unknown:
         raise ValueError(f"the config has fields that this version does not know: {', '.join(unknown)}")
+    for name, value in fields.items():
+        if isinstance(value, (dict, list)) or (name == "dataset" and not isinstance(value, str)):
+            raise ValueError(f"the config's {name} cannot be {value!r}")
     return KINDS[kind](**fields)
 
 

@@ -12,6 +12,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy
 
 import igr_ref
@@ -49,19 +51,19 @@ def fitted_prior(config):
     if config.model not in fits:
         return {}
     name = f"{fits[config.model].__name__}-K{config.n_categories}-numpy{numpy.__version__}-v2"
-    path = cache_folder() / "priors" / f"{name}.json"
+    path = None
     try:
+        path = cache_folder() / "priors" / f"{name}.json"
         cached = read_result(path)
         if cached["id"] == name:
             return {"mu": cached["mu"], "log_sigma": cached["log_sigma"]}
-    except (FileNotFoundError, StoreError):
+    except (OSError, RuntimeError, StoreError, KeyError):  # no home, no permission, nothing there, damaged
         pass
     mu, log_sigma = (numpy.asarray(value).tolist() for value in fits[config.model](config.n_categories))
     value = {"mu": mu, "log_sigma": log_sigma}
-    try:
-        write_result(path, {"id": name, **value})
-    except OSError:
-        pass  # a cache that cannot be written costs time, nothing else
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
+        if path is not None:
+            write_result(path, {"id": name, **value})
     return value
 
 

@@ -13,6 +13,7 @@ from igr_ref.backend import to_host
 from igr_ref.models import Adam
 
 from .replica_program import Streams, Together
+from .state import require_same_data
 from .store import load_checkpoint, save_checkpoint
 from .train import DIVERGED, TrainingError, diagnosis, monitored_point
 
@@ -39,6 +40,7 @@ class Group:
             self._build(configs)
             return
         arrays, meta = load_checkpoint(path)
+        require_same_data(path, meta.get("dataset"), dataset)
         self.step, self.seconds, self.failed = meta["step"], meta["seconds"], meta["failed"]
         self.members, self.histories, self.noise = meta["members"], meta["histories"], meta.get("noise", "host")
         by_id = {config.id: config for config in configs}
@@ -71,6 +73,7 @@ class Group:
             "ids": [config.id for config in self.configs], "configs": [config.as_dict() for config in self.configs],
             "failed": self.failed, "members": self.members, "histories": self.histories, "step": self.step,
             "seconds": self.seconds, "epoch_loss": self.epoch_loss.tolist(), "t": self.adam.t, "noise": self.noise,
+            "dataset": self.dataset.sha256,
             "facts": self.together.facts if self.configs else {},
         }  # fmt: skip
         save_checkpoint(path, {name: to_host(a) for name, a in self._arrays().items()}, meta)

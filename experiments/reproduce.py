@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from pathlib import Path
 
 from . import cost, data, grid, grid_base, grid_mixture, grid_sop, sweep, tables
 from .progress import clock
+from .replicas import shared
+from .run_folders import remove_done
 from .store import load_results
 
 TABLES = {"table1": grid.table_1, "table2": grid_sop.table_2, "table3": grid_mixture.table_3, "table4": grid.table_1,
@@ -18,10 +21,14 @@ OWN_PROTOCOLS = {"table2": ("sop", grid_sop.KNOWN), "table3": ("mixture", grid_m
 
 
 def narrowed(preset, **changes):
-    """The preset's Options with what the command line gave. ValueError for an unknown preset."""
+    """The preset's Options with what the command line gave. ValueError for an unknown preset, or a value twice."""
     if preset not in grid.PRESETS:
         raise ValueError(f"preset must be one of {', '.join(grid.PRESETS)}; got {preset!r}")
     given = {name: value for name, value in changes.items() if value is not None}
+    for option, values in given.items():
+        twice = [value for value in values if values.count(value) > 1] if isinstance(values, tuple) else []
+        if twice:
+            raise ValueError(f"--{option.replace('_', '-')} names {twice[0]} twice: runs of one config are one run")
     for name in given.get("datasets", ()):
         if name not in data.NAMES and not name.endswith(".npz"):
             raise ValueError(f"unknown data set {name!r}; known: {', '.join(data.NAMES)}, or the path of an .npz file")
@@ -30,17 +37,39 @@ def narrowed(preset, **changes):
     return dataclasses.replace(grid_base.narrowed(options, given, grid.KNOWN), **own)
 
 
-def require_rows(command, options, given):
-    """ValueError where nothing is left of a table, or Table 2 or 3 is given an option that it does not have."""
+def require_used(command, options, given):
+    """ValueError where nothing is left of a table, or an option is given that the command would not look at."""
+    given = {name: value for name, value in given.items() if value is not None}
     part, known = OWN_PROTOCOLS.get(command, (None, grid.KNOWN))
     if part:
         protocol = getattr(options, part)
-        for name in given:
-            if given[name] is not None and name not in known and getattr(protocol, name, ()) == ():
-                raise ValueError(f"{command} has no option --{name.replace('_', '-')}")
+        used = {name for name in given if name in known or getattr(protocol, name, ()) != ()}
+    else:
+        used = FIGURE_OPTIONS | AS_PUBLISHED.get(command, set()) if command in FIGURES else TABLE_OPTIONS[command]
+    for name in given:
+        if name not in used:
+            raise ValueError(f"{command} has no option --{FLAGS.get(name, name).replace('_', '-')}")
+        lost = [value for value in given[name] if value not in known[name]] if name in known else []
+        if lost:
+            raise ValueError(f"{command} has no {' or '.join(lost)} among its {name}: {', '.join(known[name])}")
+    if command == "table3" and "components" in given and "dldpmm" not in options.mixture.models:
+        raise ValueError("--components is for the model dldpmm, which --models leaves out")
+    if command in ("table5", "table6") and len(given.get("datasets", ())) > 1:
+        raise ValueError(f"{command} is of one data set, got {' '.join(given['datasets'])}")
+    if "gs_prior_temperature" in given and "gs" not in options.models:
+        raise ValueError("--gs-prior-temperature is for rows of the model gs, which --models leaves out")
     if command in TABLES and not TABLES[command](options):
         allowed = "; ".join(f"{name}: {', '.join(values)}" for name, values in known.items())
         raise ValueError(f"nothing is left of {command} with these options; it has {allowed}")
+
+
+COMMON = {"datasets", "architectures", "models", "temperatures", "seeds", "epochs", "selection_epochs", "m",
+          "learning_rate"}  # fmt: skip
+TABLE_OPTIONS = {name: COMMON | {"estimators", "gs_prior_temperature"} for name in ("table1", "table4", "figure2")}
+TABLE_OPTIONS |= {name: COMMON for name in ("table5", "table6")}
+FIGURE_OPTIONS = {"seeds", "samples", "steps"}
+AS_PUBLISHED = {f"figure{n}": {"figures_as_published"} for n, (_, fits) in grid.FIGURES.items() if fits[-1][0] == "gs"}
+FLAGS = {"figures_as_published": "as_published"}  # where a flag is not the option's name
 
 
 def planned(command, options, results):
@@ -53,21 +82,35 @@ def planned(command, options, results):
 def run(commands, options, results_folder, runs_folder, say, part=None, replicas=1, **execution):
     """Run until nothing is missing that can be run. Returns {id: error} of the runs that failed.
 
-    part: i/n of what is missing now, in units of groups. replicas: as in `sweep.execute`.
+    part: only the i/n of them that `places` says, whatever has been done before. replicas: as in `sweep.execute`.
     """
-    failed = {}
+    failed, (i, n) = {}, sweep.shard_numbers(part or "1/1")
     while True:
         results = load_results(results_folder)
         configs = [config for command in commands for config in planned(command, options, results)]
-        todo = [c for c in sweep.pending(configs, results_folder) if c.id not in failed]
-        if part is not None:
-            units = sweep.shard(sweep.units(todo, replicas, runs_folder), part)
-            todo = [config for unit in units for config in unit.configs]
+        missing = sweep.pending(configs, results_folder)
+        remove_done(runs_folder, {c.id for c in configs} - {c.id for c in missing})
+        todo = [c for c in missing if c.id not in failed]
+        if n > 1:
+            place = places(commands, options, results, replicas != 1)
+            ours = [c for c in todo if place[c.id] % n == i - 1]
+            if len(todo) > len(ours) == 0:
+                say(f"{len(todo)} runs of other shards are missing; what is chosen by them is run by a later call")
+            todo = ours
         if not todo:
             return failed
         failed |= sweep.execute(todo, results_folder, runs_folder, say=say, replicas=replicas, **execution)
-        if part is not None:
-            return failed
+
+
+def places(commands, options, results, together=False):
+    """{id: number} of all runs that the commands need: a run has the same number however much is done already, so that
+    shards that begin at different times share out the whole. together: runs that may be trained as one have one number.
+    """
+    numbers, seen = {}, {}
+    for place, config in enumerate(upper_bound([(commands, options)], results)):
+        key = shared(config) if together else None
+        numbers.setdefault(config.id, place if key is None else seen.setdefault(key, len(seen)))
+    return numbers
 
 
 # ---- what it will cost ---------------------------------------------------------------------------------------------
@@ -80,18 +123,35 @@ def estimate(commands, options, results_folder, data_dir=None, workers=None):
 
 def estimate_plans(plans, results_folder, data_dir=None, workers=None):
     """The same for [(commands, options)], a run that several of them need counted once."""
-    configs, results = [], load_results(results_folder)
-    for command, options in ((command, options) for commands, options in plans for command in commands):
-        if command in FIGURES:
-            configs += grid.figure_configs(FIGURES[command], options)
-        else:
-            configs += grid.cell_upper_bound(TABLES[command](options), options, results)
-    missing = sweep.pending(configs, results_folder)
+    missing = sweep.pending(upper_bound(plans, load_results(results_folder)), results_folder)
     groups = {}
     for config in missing:
         groups.setdefault(_kind_of_work(config), []).append(config)
     rows = [(name, len(group), cost.run_seconds(group[0], data_dir)) for name, group in groups.items()]
     return rows, cost.wall_seconds(rows, workers or os.cpu_count() or 1)
+
+
+def begun(plans, results_folder, runs_folder):
+    """How many of the missing runs have a checkpoint, of their own or of a group."""
+    missing = sweep.pending(upper_bound(plans, load_results(results_folder)), results_folder)
+    units = sweep.units(missing, 1, runs_folder)
+    ids = {c.id for c in missing}
+    return sum(
+        sum(c.id in ids for c in unit.configs)
+        for unit in units
+        if (Path(runs_folder) / (unit.group or unit.configs[0].id) / "checkpoint.npz").exists()
+    )
+
+
+def upper_bound(plans, results):
+    """Every config that [(commands, options)] will need in all, in an order that results do not change."""
+    configs = []
+    for command, options in ((command, options) for commands, options in plans for command in commands):
+        if command in FIGURES:
+            configs += grid.figure_configs(FIGURES[command], options)
+        else:
+            configs += grid.cell_upper_bound(TABLES[command](options), options, results)
+    return configs
 
 
 def _kind_of_work(config):

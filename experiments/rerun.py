@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from . import blas
 from .plan import from_dict
-from .store import THREAD_VARIABLES, read_json
+from .store import THREAD_VARIABLES, StoreError, read_result
 
 ROOT = Path(__file__).resolve().parents[1]
 CHILD = """
@@ -24,7 +26,9 @@ sweep.work(fields, results, runs, data_dir)
 
 
 def chosen(folder, n, seed):
-    """n result files below `folder`, by chance. ValueError if there are fewer."""
+    """n result files below `folder`, by chance. ValueError if there are fewer, or n is none."""
+    if n < 1:
+        raise ValueError(f"--pick must be at least 1, got {n}")
     paths = sorted(Path(folder).rglob("*.json"))
     if len(paths) < n:
         raise ValueError(f"{folder} holds {len(paths)} results, {n} were asked for")
@@ -50,18 +54,40 @@ def environment_of(provenance):
 
 def rerun(path, data_dir=None):
     """(result as published, result now) of one result file. RuntimeError with the child's last words if it fails."""
-    published = read_json(path)
+    published = read_result(path)
+    if "config" not in published:
+        raise StoreError(f"{path} is no result of a run: it has no config")
     config = from_dict(published["config"])
     environment = environment_of(published["provenance"])
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results"
         work = json.dumps([config.as_dict(), str(results), str(Path(folder) / "runs"), data_dir])
-        done = subprocess.run(
-            [sys.executable, "-c", CHILD], input=work, env=environment, capture_output=True, text=True
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise RuntimeError(f"{config.id} failed: {done.stderr.strip().splitlines()[-1]}")
-        return published, read_json(results / f"{config.id}.json")
+        code, words = _ended([sys.executable, "-c", CHILD], work, environment)
+        if code != 0:
+            last = (words.strip().splitlines() or [f"its process ended with {code} and no word"])[-1]
+            raise RuntimeError(f"{config.id} failed: {last}")
+        return published, read_result(results / f"{config.id}.json")
+
+
+def _ended(command, text, environment):
+    """(exit code, standard error) of a child that is given text; it ends with us, by SIGTERM too."""
+
+    def stop(number, frame):
+        raise SystemExit(128 + number)
+
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    before = signal.signal(signal.SIGTERM, stop) if threading.current_thread() is threading.main_thread() else None
+    try:
+        with subprocess.Popen(command, env=environment, text=True, **pipes) as child:
+            try:
+                _, words = child.communicate(text)
+            except BaseException:
+                child.kill()
+                raise
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+    return child.returncode, words
 
 
 def parameters(result):

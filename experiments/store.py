@@ -96,14 +96,7 @@ def read_json(path):
     try:
         return json.loads(Path(path).read_bytes())
     except ValueError as error:
-        raise StoreError(f"{path} is damaged (not JSON: {error}); delete it and run again") from error
-
-
-# Results of versions that wrote no checksum hold these keys and no other; so a damaged word "checksum" is found, too.
-OLDER_KEYS = {
-    "id", "config", "dataset", "prior", "metrics", "history", "parameters_sha256", "parameters", "laws", "seconds",
-    "provenance",
-}  # fmt: skip
+        raise StoreError(f"{path} is damaged (not JSON: {error}); if it is ours, delete it and run again") from error
 
 
 def write_result(path, value):
@@ -113,17 +106,17 @@ def write_result(path, value):
 
 
 def read_result(path):
-    """What `write_result` wrote, without the checksum, or older results, which have none.
+    """What `write_result` wrote, without the checksum.
 
-    StoreError if the file is damaged or not a dict with an "id", FileNotFoundError if it is absent.
+    StoreError if the file is damaged or something else, FileNotFoundError if it is absent.
     """
     value = read_json(path)
-    if not isinstance(value, dict) or "id" not in value:
-        raise StoreError(f'{path} is damaged or no result (it holds no "id"); delete it and run again')
-    expected = value.pop("checksum", None)
-    if expected is None and value.keys() <= OLDER_KEYS:
-        return value
-    if expected != checksum(value):
+    if not isinstance(value, dict) or not {"id", "checksum"} <= value.keys():
+        raise StoreError(
+            f'{path} is damaged or no result (it lacks "id" or "checksum"): if it was one, delete it and run again; '
+            "else move it out of the folder of results"
+        )
+    if value.pop("checksum") != checksum(value):
         raise StoreError(f"{path} is damaged (its content does not match its checksum); delete it and run again")
     return value
 

@@ -3,160 +3,29 @@
 Done means that <id>.json exists in results, or in a folder below it where somebody filed it. A run in progress lives in
 runs/<id>/ (checkpoints, log) and holds a lock there that the system lets go of when its process dies, however it dies;
 so two sweeps may share both folders, a killed worker is no obstacle to the next, and nothing finished is computed again
-or lost. The executors are in executors.py.
+or lost. What a worker does is in sweep_work.py, the folders are run_folders.py's, the executors executors.py's.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
-import errno
-import shutil
 import sys
 import time
-import traceback
 from pathlib import Path
 
-from . import plan
 from .executors import dask_executor, local_executor, mpi_executor, worker_losses
 from .progress import clock
 from .replicas import units
-from .stopping import Interrupted
-from .store import StoreError, read_result, write_result
+from .run_folders import Busy, checkpoint_time, is_held, lock
+from .sweep_work import RunError, is_done, pending, work, work_group
 
 __all__ = [
-    "Busy", "dask_executor", "execute", "local_executor", "lock", "mpi_executor", "pending", "shard", "units", "work",
+    "Busy", "RunError", "dask_executor", "execute", "is_held", "local_executor", "lock", "mpi_executor", "pending",
+    "shard_numbers", "units", "work", "work_group",
 ]  # fmt: skip
 
 RETRIES = 3  # of a run that lost its worker, and got no further before it lost the next
 POLL = 2.0  # seconds between looks at a run that another sweep is at
-
-
-class Busy(Exception):
-    """Another process is at this run."""
-
-
-class RunError(Exception):
-    """Why a run failed, in words: unlike the error itself, sure to survive the way back from any worker."""
-
-
-@contextlib.contextmanager
-def lock(folder):
-    """Exclusive use of a run's folder; Busy if another process, or thread, has it. It ends with the process."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            file = open(folder / "lock", "a")
-            break
-        except FileNotFoundError:  # whoever was at this run has finished it and removed the folder, this very moment
-            pass
-    with file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # no flock on this system: two sweeps on one folder would then repeat work, not damage it
-            pass
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
-                raise Busy(str(folder)) from error
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):  # nor on this file system: the same
-                raise
-        yield
-
-
-def is_done(config, results, path=None):
-    """Whether the result of `config` is there, at `path` or by its id, and its own; StoreError if it is damaged."""
-    path = path or Path(results) / f"{config.id}.json"
-    try:
-        found = read_result(path)["id"]
-    except FileNotFoundError:
-        return False
-    if found != config.id:
-        raise StoreError(f"{path} holds the result of {found}; move it away and run again")
-    return True
-
-
-def pending(configs, results):
-    """The configs without a result in the folder or below it, each once, in the order given."""
-    unique = {config.id: config for config in configs}
-    filed = {path.stem: path for path in Path(results).rglob("*.json")}
-    return [config for config in unique.values() if not is_done(config, results, filed.get(config.id))]
-
-
-@contextlib.contextmanager
-def _in_words(folder):
-    """Errors become RunErrors, with the traceback in the folder's error.txt; Busy and Interrupted stay as they are."""
-    try:
-        yield
-    except (Busy, Interrupted):
-        raise
-    except Exception as error:
-        with contextlib.suppress(OSError), open(folder / "error.txt", "w") as file:
-            traceback.print_exc(file=file)
-        raise RunError(f"{type(error).__name__}: {error}") from None
-
-
-def _sweep_up(folder, results, config):
-    """Remove what a process that was killed while writing left behind; the run's lock is ours."""
-    for leftover in (*folder.glob(".*.tmp"), *results.glob(f".{config.id}.json.*.tmp")):
-        leftover.unlink(missing_ok=True)
-
-
-def work(fields, results, runs, data_dir=None, device="cpu", keep=False):
-    """Run one config (a dict) to its result file; what an executor's worker calls. Returns (id, seconds).
-
-    Raises Busy where another process is at it, Interrupted if asked to stop, RunError for anything else that went
-    wrong. The run's folder goes once the result is stored, unless `keep`.
-    """
-    from .runners import run
-
-    config = plan.from_dict(fields)
-    started = time.monotonic()
-    folder, results = Path(runs) / config.id, Path(results)
-    with _in_words(folder), lock(folder):
-        if not is_done(config, results):
-            _sweep_up(folder, results, config)
-            result = run(config, folder, data_dir, device, quiet=True)
-            write_result(results / f"{config.id}.json", result)
-    if not keep:
-        shutil.rmtree(folder, ignore_errors=True)
-    return config.id, time.monotonic() - started
-
-
-def work_group(members, name, results, runs, data_dir=None, device="cpu", keep=False, noise="host"):
-    """Train a group of configs (dicts) as one program, in the folder `name`, each to its own result file.
-
-    Returns ({id: error} of those that failed, ids that another process is at). Raises Busy where one is at the group.
-    Results are stored one by one; those that are there already are left alone.
-    """
-    from .replica_training import run
-
-    configs, mine, busy = [plan.from_dict(fields) for fields in members], [], []
-    folder, results = Path(runs) / name, Path(results)
-    with _in_words(folder), contextlib.ExitStack() as locks:
-        locks.enter_context(lock(folder))
-        for config in configs:
-            try:
-                locks.enter_context(lock(Path(runs) / config.id))
-            except Busy:
-                busy.append(config.id)
-                continue
-            if not is_done(config, results):
-                mine.append(config)
-                _sweep_up(folder, results, config)
-
-        def store(result):
-            write_result(results / f"{result['id']}.json", result)
-
-        failed = run(mine, folder, store, data_dir, device, noise=noise) if mine else {}
-    if not keep:
-        for config in configs:
-            if config.id not in busy and config.id not in failed:
-                shutil.rmtree(Path(runs) / config.id, ignore_errors=True)
-        if not failed:
-            shutil.rmtree(folder, ignore_errors=True)
-    return failed, busy
 
 
 def execute(
@@ -201,7 +70,7 @@ def execute(
         except Busy:
             held = names
         except worker_losses() as error:
-            why, reached = str(error) or type(error).__name__, _checkpoint_time(_folder(unit, runs))
+            why, reached = str(error) or type(error).__name__, checkpoint_time(_folder(unit, runs))
             before, count = losses.get(unit, (None, 0))
             losses[unit] = (reached, count + 1 if reached == before else 1)
             if losses[unit][1] <= RETRIES:
@@ -233,7 +102,7 @@ def execute(
                         later += [(unit, config) for config in held]
                 else:
                     time.sleep(POLL)
-                free = [c for unit, c in later if not (_is_held(_folder(unit, runs)) or _is_held(Path(runs) / c.id))]
+                free = [c for unit, c in later if not (is_held(_folder(unit, runs)) or is_held(Path(runs) / c.id))]
                 later = [(unit, config) for unit, config in later if config not in free]
                 now += units(free, replicas, runs) if free else []
         except concurrent.futures.BrokenExecutor:
@@ -250,31 +119,12 @@ def _folder(unit, runs):
     return Path(runs) / (unit.group or unit.configs[0].id)
 
 
-def _checkpoint_time(folder):
-    """When the run last got further, in the clock of the disk; None if it has no checkpoint."""
-    try:
-        return (folder / "checkpoint.npz").stat().st_mtime_ns
-    except OSError:
-        return None
-
-
-def _is_held(folder):
-    """Whether another process is at the run in `folder` at this moment."""
-    if not folder.exists():
-        return False
-    try:
-        with lock(folder):
-            return False
-    except Busy:
-        return True
-
-
-def shard(configs, text):
-    """The part i/n of the configs, 1 <= i <= n, for job arrays. ValueError for anything else."""
+def shard_numbers(text):
+    """(i, n) of i/n, 1 <= i <= n, for job arrays. ValueError for anything else."""
     try:
         i, n = map(int, text.split("/"))
     except ValueError as error:
         raise ValueError(f"--shard must look like 2/8, got {text!r}") from error
     if not 1 <= i <= n:
         raise ValueError(f"--shard i/n needs 1 <= i <= n, got {text!r}")
-    return configs[i - 1 :: n]
+    return i, n

@@ -7,6 +7,7 @@ have met, and ends with the same bits.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import time
@@ -19,8 +20,9 @@ from igr_ref.backend import device_namespace, to_host
 
 from .blas import advice, cpu, kernels
 from .data import load
+from .data_formats import DataError
 from .progress import Progress, clock
-from .state import State, require_same_run
+from .state import State, require_same_data, require_same_run
 from .stopping import Interrupted, StopRequests
 from .store import Log, parameter_hash, provenance, read_result, write_json, write_result
 
@@ -44,6 +46,10 @@ def run(config, folder, data_dir=None, device="cpu", quiet=False, checkpoint_sec
         pass
     else:
         require_same_run(folder / "result.json", result["id"], config)
+        with contextlib.suppress(DataError):  # images that are no longer there are nobody's other images
+            require_same_data(
+                folder / "result.json", result["dataset"]["sha256"], load(config.dataset, data_dir, progress=False)
+            )
         return result
     xp = device_namespace(device)
     dataset = load(config.dataset, data_dir, progress=not quiet)
@@ -195,5 +201,5 @@ def diagnosis(config, step, loss, parts, xp):
         what = "it was found after further steps, which no longer tell the quantity"
     return (
         f"{config.id} stopped at step {step}: mean loss {loss}; {what}. "
-        "A smaller learning rate or a higher temperature is the usual remedy; the last checkpoint is intact."
+        "A smaller learning rate or a higher temperature is the usual remedy; a checkpoint, if there is one, is intact."
     )

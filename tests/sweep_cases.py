@@ -125,7 +125,7 @@ class Sweep:
         """The runs that some process is still at, `seconds` from now at the latest."""
         deadline = time.monotonic() + seconds
         while True:
-            held = [path.name for path in self.runs.glob("*/") if sweep._is_held(path)]
+            held = [path.name for path in self.runs.glob("*/") if sweep.is_held(path)]
             if not held or time.monotonic() > deadline:
                 return held
             time.sleep(0.05)

@@ -204,16 +204,27 @@ def test_options_narrow_each_table_to_what_it_has():
 
 @pytest.mark.parametrize(
     "command, given, message",
-    [("table2", {"models": ("dldpmm",)}, "nothing is left of table2"),
-     ("table3", {"models": ("igr_i",)}, "it has models: igr_sb_mm, dldpmm"),
-     ("table1", {"models": ("dldpmm",)}, "nothing is left of table1"),
+    [("table2", {"models": ("dldpmm",)}, "table2 has no dldpmm among its models"),
+     ("table3", {"models": ("igr_i",)}, "table3 has no igr_i among its models: igr_sb_mm, dldpmm"),
+     ("table5", {"models": ("igr_sb",)}, "nothing is left of table5"),
+     ("table1", {"models": ("dldpmm",)}, "table1 has no dldpmm among its models: igr_i, igr_planar"),
+     ("table1", {"models": ("gs", "igr_sb_mm")}, "table1 has no igr_sb_mm among its models"),
+     ("table1", {"models": ("igr_i",), "gs_prior_temperature": 0.5}, "for rows of the model gs"),
+     ("table1", {"steps": 5}, "table1 has no option --steps"),
+     ("table4", {"figures_as_published": True}, "table4 has no option --as-published"),
+     ("figure5", {"figures_as_published": True}, "figure5 has no option --as-published"),
+     ("figure1", {"epochs": 5}, "figure1 has no option --epochs"),
+     ("figure1", {"learning_rate": 5.0}, "figure1 has no option --learning-rate"),
+     ("table5", {"estimators": ("sl",)}, "table5 has no option --estimators"),
+     ("table6", {"datasets": ("mnist", "fmnist")}, "table6 is of one data set, got mnist fmnist"),
+     ("table3", {"models": ("igr_sb_mm",), "components": (3,)}, "for the model dldpmm"),
      ("table2", {"estimators": ("sl",)}, "table2 has no option --estimators"),
      ("table3", {"temperatures": (0.5,)}, "table3 has no option --temperatures"),
      ("table2", {"gs_prior_temperature": 0.5}, "table2 has no option --gs-prior-temperature")],
 )  # fmt: skip
 def test_options_that_leave_nothing_are_errors(command, given, message):
     with pytest.raises(ValueError, match=message):
-        reproduce.require_rows(command, reproduce.narrowed("smoke", **given), given)
+        reproduce.require_used(command, reproduce.narrowed("smoke", **given), given)
 
 
 def test_tables_2_and_3_end_to_end(tmp_path, capsys, monkeypatch):
@@ -249,3 +260,21 @@ def test_smoke_tables_learn(command, runs, tmp_path):
         if not result["config"]["validation"]:
             curve = [value for point in result["history"] for name, value in point.items() if "sample" in name]
             assert curve[-1] > curve[0] + 1
+
+
+@pytest.mark.parametrize("command, given", [
+    ("table1", {"seeds": (1, 2), "epochs": 3, "gs_prior_temperature": 0.5, "estimators": ("sl",)}),
+    ("figure1", {"seeds": (1,), "steps": 5, "samples": 9, "figures_as_published": True}), ("figure5", {"steps": 7}),
+    ("table2", {"selection_epochs": 2, "temperatures": (0.5,)}),
+    ("table3", {"components": (3,), "estimators": ("sl",)}),
+    ("table6", {"m": 5, "models": ("gs",)}), ("figure2", {"datasets": ("digits",)}),
+])  # fmt: skip
+def test_options_that_a_command_has(command, given):
+    reproduce.require_used(command, reproduce.narrowed("smoke", **given), given)
+
+
+@pytest.mark.parametrize("given", [{"seeds": (1, 2, 1)}, {"models": ("gs", "gs")}, {"temperatures": (0.5, 0.5)}])
+def test_a_value_given_twice_is_an_error(given):
+    (name,) = given
+    with pytest.raises(ValueError, match=f"--{name} names .* twice"):
+        reproduce.narrowed("smoke", **given)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from experiments import __main__ as cli
-from experiments import plan, rerun, sweep
+from experiments import plan, rerun, store, sweep
 
 
 @pytest.fixture
@@ -26,9 +24,9 @@ def test_a_result_runs_again_to_the_same_metrics(result, capsys):
 
 
 def test_an_altered_result_is_found(result, capsys):
-    value = json.loads(result.read_text())
+    value = store.read_result(result)
     value["metrics"]["final"]["mean"] += 1e-3
-    result.write_text(json.dumps(value))
+    store.write_result(result, value)
     assert cli.main(["rerun", str(result)]) == 1
     assert "1 metrics differ, by at most 0.001 FAILED" in capsys.readouterr().out
     assert cli.main(["rerun", str(result), "--tolerance", "0.01"]) == 0

@@ -6,12 +6,13 @@ import dataclasses
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from experiments import published, reproduce, store, sweep
+from experiments import grid, published, reproduce, store, sweep
 from experiments.report import RESULTS
-from experiments.store import load_results
+from experiments.store import load_results, write_result
 
 from .sweep_cases import ROOT, SMALL, inline, metrics
 
@@ -78,7 +79,10 @@ def test_damaged_and_misplaced_results_are_named(tmp_path):
     path.write_text("{")
     with pytest.raises(store.StoreError, match="is damaged"):
         sweep.pending([SMALL], tmp_path)
-    store.write_json(path, {"id": "another"})
+    store.write_json(path, {"id": SMALL.id})
+    with pytest.raises(store.StoreError, match='lacks "id" or "checksum"'):
+        sweep.pending([SMALL], tmp_path)
+    store.write_result(path, {"id": "another"})
     with pytest.raises(store.StoreError, match="holds the result of another"):
         sweep.pending([SMALL], tmp_path)
 
@@ -103,13 +107,44 @@ def test_nothing_that_is_published_would_run_again():
         assert sweep.pending(configs, RESULTS) == [], name
 
 
-def test_shards_cover_everything_once():
-    configs = list(range(17))
-    parts = [sweep.shard(configs, f"{i}/4") for i in range(1, 5)]
-    assert sorted(sum(parts, [])) == configs
+@pytest.mark.parametrize("replicas", [1, 5])
+def test_shards_share_out_the_whole_plan(replicas, tmp_path, monkeypatch):
+    """Whenever each of them begins: the second after the first is done, the third at the very end, and so on round."""
+    ran, said = [], []
+
+    def execute(todo, results, runs, **_):  # a run that chooses by its temperature
+        for config in todo:
+            ran.append(config.id)
+            metrics = {"all": {"discrete_elbo": {"mean": -config.temperature}}}
+            write_result(Path(results) / f"{config.id}.json", {"id": config.id, "metrics": metrics})
+        return {}
+
+    monkeypatch.setattr(sweep, "execute", execute)
+    changes = {"models": ("gs", "igr_i"), "seeds": (1, 2, 3), "temperatures": (0.2, 0.5, 1.0)}
+    options = dataclasses.replace(grid.PRESETS["smoke"], **changes)
+    arguments = ("table1",), options, tmp_path / "results", tmp_path / "runs", said.append
+    wanted = len(grid.cell_upper_bound(grid.table_1(options), options))
+    before = -1
+    while len(ran) > before:
+        before = len(ran)
+        for part in ("1/3", "2/3", "3/3"):
+            assert reproduce.run(*arguments, part=part, replicas=replicas) == {}
+    assert len(ran) == len(set(ran)) == wanted == 4 * 6
+    assert any("runs of other shards are missing" in text for text in said)
+    said.clear()
+    assert reproduce.run(*arguments, part="2/3") == {} and said == []
+
+
+def test_the_share_of_a_shard_does_not_move():
+    """Four runs, two shards, one after the other: the second finds its own two, as it would have at first."""
+    options = dataclasses.replace(grid.PRESETS["smoke"], models=("gs",), seeds=(1, 2, 3, 4), temperatures=(0.5,))
+    one = [reproduce.places(("table1", "table4"), options, results) for results in ({}, {"x": 1})]
+    assert one[0] == one[1] and sorted(one[0].values()) == list(range(8))
+    together = reproduce.places(("table1",), options, {}, together=True)
+    assert sorted(together.values()) == [0] * 4 + [1] * 4
     for bad in ("0/4", "5/4", "x", "1/2/3"):
         with pytest.raises(ValueError, match="--shard"):
-            sweep.shard(configs, bad)
+            sweep.shard_numbers(bad)
 
 
 @pytest.mark.parametrize("package", ["distributed", "mpi4py"])

@@ -15,6 +15,7 @@ import time
 import pytest
 
 from experiments import store, sweep
+from experiments.stopping import Interrupted
 
 from .sweep_cases import FIT, SMALL, Sweep, end_all, forty, inline, metrics, tiny_images, unbroken, wait_for
 
@@ -137,7 +138,7 @@ def test_losses_are_forgiven_while_a_run_gets_further(tmp_path, monkeypatch):
             return None
         (folder / "checkpoint.npz").touch()
         os.utime(folder / "checkpoint.npz", ns=(n, n))
-        raise sweep.Interrupted(folder)
+        raise Interrupted(folder)
 
     monkeypatch.setattr(sweep, "work", preempted)
     assert sweep.execute([SMALL], tmp_path / "results", tmp_path, inline, say=lambda text: None) == {}
@@ -249,7 +250,7 @@ def test_every_error_survives_the_way_back_from_a_worker(tmp_path, monkeypatch):
     assert "raise Odd" in (tmp_path / "runs" / SMALL.id / "error.txt").read_text()
     import pickle
 
-    again = pickle.loads(pickle.dumps(sweep.Interrupted(tmp_path)))
+    again = pickle.loads(pickle.dumps(Interrupted(tmp_path)))
     assert again.path == tmp_path and str(again) == f"stopped; a checkpoint was saved in {tmp_path}"
 
 

@@ -19,7 +19,7 @@ def add_execution(sub):
     sub.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs in progress (default %(default)s)")
     sub.add_argument("--executor", choices=("local", "dask", "mpi"), default="local")
     sub.add_argument("--scheduler", help="address of the Dask scheduler")
-    sub.add_argument("--workers", type=int, help="local processes (default: as many as cores)")
+    sub.add_argument("--workers", type=positive, help="local processes (default: as many as cores)")
     sub.add_argument(
         "--replicas", type=replicas_argument, default="auto", metavar="auto|N",
         help="train up to N VAE runs that differ only in seed or temperature as one program; auto (default): "
@@ -30,18 +30,26 @@ def add_execution(sub):
         help="where runs that are trained as one program draw the noise of their steps: host (default), the noise of "
         "the runs by themselves; device, counter-based noise without traffic to a GPU: the same laws, other numbers",
     )  # fmt: skip
-    sub.add_argument("--shard", help="i/n: only this part of what is missing now, for job arrays")
+    sub.add_argument("--shard", help="i/n: only this part of all runs, for job arrays")
     sub.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     sub.add_argument("--data-dir", help="where data files lie")
+
+
+def positive(text):
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"wanted a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 def replicas_argument(text):
     """A number of at least 1, or "auto"."""
     if text == "auto":
         return text
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"wanted auto or a whole number of at least 1, got {text!r}")
-    return int(text)
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(str(error).replace("wanted", "wanted auto or", 1)) from None
 
 
 def worker_count(args):
@@ -71,8 +79,13 @@ def run_missing(args, commands, options):
 
 def print_estimate(args, plans):
     """The cost of [(commands, options)]."""
+    if args.shard is not None:
+        raise ValueError("--estimate is of all runs: give it without --shard, and divide")
     workers = worker_count(args)
     print(reproduce.cost_text(*reproduce.estimate_plans(plans, args.results, args.data_dir, workers), workers))
+    begun = reproduce.begun(plans, args.results, args.runs)
+    if begun:
+        print(f"{begun} of them were begun and go on from their checkpoints: that much less")
     return 0
 
 

@@ -27,6 +27,8 @@ FIELD_HELP = {
     "n_samples": "relaxed samples an image and step",
     "scored_images": "score only the first so many test or held-out images, None for all",
     "delta": "softmax++'s constant (eq. 15)",
+    "validation": "hold out and score the validation images, not the test images",
+    "relax_coupled": "RELAX: couple the sample given b to the free one, which is as unbiased, and cheaper",
 }
 KINDS = {  # what `train` trains: the config, what it is, and help where it is not as above
     "vae": (plan.RunConfig, "a VAE (Tables 1, 4-6)", {}),
@@ -53,7 +55,19 @@ KINDS = {  # what `train` trains: the config, what it is, and help where it is n
 }  # fmt: skip
 MODELS = {"vae": plan.MODELS, "sop": SOP_MODELS, "mixture": MIXTURES}
 ESTIMATORS = {"vae": plan.ESTIMATORS, "mixture": MIXTURE_ESTIMATORS}
-TYPES = {"str": str, "int": int, "float": float, "float | None": float, "int | None": int}
+
+
+def _or_none(kind):
+    """The type of a flag that may be None, too."""
+
+    def parse(text):
+        return None if text == "None" else kind(text)
+
+    parse.__name__ = kind.__name__  # what argparse says that it wanted
+    return parse
+
+
+TYPES = {"str": str, "int": int, "float": float, "float | None": _or_none(float), "int | None": _or_none(int)}
 
 
 def kind_in(argv):
@@ -72,13 +86,31 @@ def add_fields(sub, kind):
         flag = _flag(field)
         text = texts.get(field.name, field.name.replace("_", " "))
         if field.type == "bool":
-            sub.add_argument(
-                flag, action="store_true", help="hold out and score the validation images, not the test images"
-            )
+            sub.add_argument(flag, action="store_true", help=text)
         else:
             sub.add_argument(
                 flag, type=TYPES[field.type], default=field.default, help=f"{text} (default {field.default})"
             )
+
+
+def unused(config):
+    """A sentence for each flag that was given, changes the run's id, and nothing else."""
+    model, estimator = getattr(config, "model", None), getattr(config, "estimator", None)
+    simulated = model == "igr_planar" or (model == "igr_sb" and getattr(config, "law", None) == "simulated")
+    idle = {
+        "delta": model not in ("igr_i", "igr_planar", "igr_sb") and "it is softmax++'s, which this model has not",
+        "relax_temperature": estimator != "relax" and "it is RELAX's",
+        "relax_coupled": estimator != "relax" and "it is RELAX's",
+        "law": model != "igr_sb" and "only igr_sb has a choice",
+        "law_draws": not simulated and "no law is simulated",
+        "training_images": getattr(config, "validation", False) and "held-out runs do not score training images",
+        "prior_temperature": estimator in plan.DISCRETE and "the prior of a discrete objective is uniform",
+        "rho": model != "igr_sb_mm" and "it is igr_sb_mm's",
+        "percentile": model != "igr_sb_mm" and "it is igr_sb_mm's",
+    }
+    for field in dataclasses.fields(config):
+        if idle.get(field.name) and getattr(config, field.name) != field.default:
+            yield f"{_flag(field)} has no effect on this run but its id: {idle[field.name]}"
 
 
 def _flag(field):

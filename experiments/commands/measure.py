@@ -30,6 +30,10 @@ def add(command):
 
 
 def estimators_command(args):
+    if args.draws < 100:
+        raise ValueError(f"--draws must be at least 100, or no variance can be told, got {args.draws}")
+    if Path(args.figure).suffix != ".png":
+        raise ValueError(f"--figure must end in .png, got {args.figure}: the numbers go beside it as .json")
     from .. import estimators
     from ..plots import estimators as picture
 

@@ -48,7 +48,7 @@ def quickstart(args):
     for config in configs:
         results.append(run_config(config, args.runs / config.id, device=args.device, quiet=args.quiet))
     dataset = data.load("digits")
-    runs = [(c, r, trained(args.runs / c.id, c, dataset)) for c, r in zip(configs, results, strict=True)]
+    runs = [(c, r, trained(args.runs / c.id, c, dataset).program) for c, r in zip(configs, results, strict=True)]
     path = picture.draw(runs, dataset, Path(args.figure))
     write_json(Path(args.figure).with_suffix(".json"), results)
     print()

@@ -43,6 +43,8 @@ def report_command(args):
 def rerun_command(args):
     from .. import rerun
 
+    if not 0 <= args.tolerance < float("inf"):
+        raise ValueError(f"--tolerance must be at least 0 and finite, got {args.tolerance:g}")
     code = 0
     for path in args.files or rerun.chosen(RESULTS, args.pick, args.pick_seed):
         print(f"{path.name}: running", file=sys.stderr, flush=True)
@@ -50,7 +52,7 @@ def rerun_command(args):
         differ = rerun.differences(before["metrics"], after["metrics"])
         same = "the same" if rerun.parameters(before) == rerun.parameters(after) else "different"
         worst = max((abs(a - b) for _, a, b in differ if None not in (a, b)), default=0.0)
-        failed = any(None in change[1:] for change in differ) or worst > args.tolerance
+        failed = any(None in change[1:] for change in differ) or not worst <= args.tolerance
         code = max(code, int(failed))
         print(f"{path.name}: {same} parameters, {len(differ)} metrics differ, by at most {worst:.3g}"
               f"{' FAILED' if failed else ''}")  # fmt: skip

@@ -9,7 +9,7 @@ from .. import grid, published, reproduce, tables
 from ..report import RESULTS
 from ..store import load_results
 from ..tables import comparison
-from .execution import add_execution, print_estimate, run_missing, say_failed
+from .execution import add_execution, positive, print_estimate, run_missing, say_failed
 
 
 def add(command):
@@ -39,7 +39,7 @@ def add_reproduction(sub):
     sub.add_argument("--components", **many, type=int, help="table3: DLDPMM's K; one value skips the selection")
     sub.add_argument("--seeds", **many, type=int)
     for name in ("epochs", "selection_epochs", "m", "samples", "steps"):
-        sub.add_argument("--" + name.replace("_", "-"), type=int)
+        sub.add_argument("--" + name.replace("_", "-"), type=positive)
     sub.add_argument("--learning-rate", type=float)
     sub.add_argument("--gs-prior-temperature", type=float, help="adds Gumbel-Softmax rows with this prior temperature")
     sub.add_argument("--as-published", dest="figures_as_published", action="store_true", default=None,
@@ -68,7 +68,7 @@ def reproduce_command(args):
     options = reproduce.narrowed(args.preset, **changes)
     commands = reproduce.COMMANDS if args.command == "all" else (args.command,)
     if args.command != "all":
-        reproduce.require_rows(args.command, options, changes)
+        reproduce.require_used(args.command, options, changes)
     if args.estimate:
         return print_estimate(args, [(commands, options)])
     failed = run_missing(args, commands, options)

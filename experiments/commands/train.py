@@ -13,12 +13,13 @@ from igr_ref.backend import device_namespace
 
 from .. import data, plan, tables
 from ..progress import Progress
+from ..run_folders import Busy, keep, lock, sweep_up
 from ..state import State
 from ..store import read_json, write_json
 from ..tables import scores
 from ..train import run as run_config
 from . import options
-from .kinds import KINDS, add_fields
+from .kinds import KINDS, add_fields, unused
 
 
 def add(command, kind):
@@ -46,9 +47,17 @@ def add(command, kind):
 def train_command(args):
     config_class = KINDS[args.kind][0]
     config = config_class(**{field.name: getattr(args, field.name) for field in dataclasses.fields(config_class)})
+    for note in unused(config):
+        print(f"note: {note}", file=sys.stderr)
     folder = args.runs / config.id
     print(f"run {folder}", file=sys.stderr)
-    result = run_config(config, folder, args.data_dir, args.device, args.quiet)
+    try:
+        with lock(folder):
+            keep(folder)
+            sweep_up(folder)
+            result = run_config(config, folder, args.data_dir, args.device, args.quiet)
+    except Busy:
+        raise RuntimeError(f"another process is at {folder}; wait until it is done, or stop it first") from None
     print(tables.text(*scores.table([result])))
     n = result["metrics"]["all"]["images"]
     print(f"{n} {result['dataset']['split']} images, m = {config.m}; {folder / 'result.json'}")
@@ -61,27 +70,34 @@ def evaluate_command(args):
         raise FileNotFoundError(f"{args.run} is not the folder of a run: it has no config.json")
     config = plan.from_dict(read_json(args.run / "config.json"))
     dataset = data.load(config.dataset, args.data_dir)
-    program = trained(args.run, config, dataset, args.device)
+    state = trained(args.run, config, dataset, args.device)
+    program, total = state.program, config.epochs * (len(dataset.split(config.validation)[0]) // config.batch_size)
+    if state.step < total:
+        print(f"note: the training of this run has come to step {state.step} of {total}", file=sys.stderr)
     program.config = dataclasses.replace(config, m=config.m if args.m is None else args.m)
     splits = dict(zip(("train", "validation", "test"), dataset.split(config.validation), strict=True))
     images = splits[args.split]
     if images is None:
         raise ValueError("this run held no validation images out; train with --validation, or score the test split")
-    images = images[: args.limit]
+    limit = None if args.limit is None or args.limit >= len(images) else args.limit
+    images = images[:limit]
     started = time.monotonic()
     bar = Progress(len(images), f"{config.label} scoring", "image", file=io.StringIO() if args.quiet else None)
     floats = functools.partial(dataset.floats, dtype=config.dtype)
     metrics = program.score(images, floats, args.device, lambda done, total: bar.update(done))
     bar.close()
-    name = f"evaluation-{args.split}-m{program.config.m}{f'-first{args.limit}' if args.limit else ''}.json"
-    record = {"id": config.id, "config": program.config.as_dict(), "split": args.split, "metrics": metrics}
+    name = f"evaluation-{args.split}-m{program.config.m}{f'-first{limit}' if limit else ''}.json"
+    record = {"id": config.id, "config": program.config.as_dict(), "split": args.split, "metrics": metrics,
+              "step": state.step, "steps": total}  # fmt: skip
     write_json(args.run / name, record)
     print(tables.text(*scores.table([{**record, "seconds": {"evaluation": time.monotonic() - started}}])))
     print(args.run / name)
 
 
 def trained(folder, config, dataset, device="cpu"):
-    """The program of a run's checkpoint; FileNotFoundError if there is none."""
+    """The State of a run's checkpoint; FileNotFoundError if there is none."""
     if not (folder / "checkpoint.npz").exists():
-        raise FileNotFoundError(f"{folder} has no checkpoint.npz: train the run first")
-    return State(config, dataset, device_namespace(device), folder / "checkpoint.npz").program
+        result = folder / "result.json"
+        again = f"delete {result.name} and train the run again" if result.exists() else "train the run first"
+        raise FileNotFoundError(f"{folder} has no checkpoint.npz: {again}")
+    return State(config, dataset, device_namespace(device), folder / "checkpoint.npz")
