@@ -1,4 +1,4 @@
-"""The same training step in PyTorch and in JAX, where they are installed: what their automatic derivatives cost.
+"""The same training step in PyTorch (eager; compiled, as a CUDA graph) and in JAX (jit), where they are installed.
 
 One loss for R replicas, written once over a few operations that every array library has under some name; noise and
 minibatches are drawn on the device by the library's own generator, as its users would.
@@ -103,8 +103,8 @@ def jax_step(architecture, model, replicas, images, batch):
     return step, lambda: jax.block_until_ready(state[0])
 
 
-def torch_step(architecture, model, replicas, images, batch, device):
-    """(step, wait): an eager step with torch.optim.Adam."""
+def torch_parts(architecture, model, replicas, images, batch, where):
+    """(layers, images, a function of both that draws a minibatch and its noise and returns the loss)."""
     import torch
 
     ops = types.SimpleNamespace(
@@ -112,42 +112,107 @@ def torch_step(architecture, model, replicas, images, batch, device):
         softplus=torch.nn.functional.softplus, log_softmax=lambda a: torch.log_softmax(a, -1),
         concatenate=lambda parts: torch.cat(parts, -1),
     )  # fmt: skip
-    where = "cuda" if device == "gpu" else "cpu"
     fresh = init(architecture, model, replicas, images.shape[1], numpy.random.default_rng(0))
-    layers = [tuple(torch.tensor(a, device=where, requires_grad=True) for a in pair) for pair in fresh]
-    adam = torch.optim.Adam([a for pair in layers for a in pair], RATE, eps=1e-7, fused=where == "cuda")
+    layers = [tuple(torch.tensor(a, device=where) for a in pair) for pair in fresh]
     data, k = torch.tensor(images, device=where), K if model == "gs" else K - 1
 
-    def step():
-        rows = torch.randint(len(images), (replicas, batch), device=where)
+    def drawn(layers, data):
+        rows = torch.randint(len(data), (replicas, batch), device=where)
         shape = (replicas, batch, N, k)
         if model == "gs":
             noise = -torch.empty(shape, device=where).exponential_().log()
         else:
             noise = torch.randn(shape, device=where)
+        return loss(ops, layers, data[rows].float(), noise, model)
+
+    return layers, data, drawn
+
+
+def torch_step(architecture, model, replicas, images, batch, where):
+    """(step, wait): an eager step with torch.optim.Adam."""
+    import torch
+
+    layers, data, drawn = torch_parts(architecture, model, replicas, images, batch, where)
+    flat = [a.requires_grad_() for pair in layers for a in pair]
+    adam = torch.optim.Adam(flat, RATE, eps=1e-7, fused=where == "cuda")
+
+    def step():
         adam.zero_grad()
-        loss(ops, layers, data[rows].float(), noise, model).backward()
+        drawn(layers, data).backward()
         adam.step()
 
-    return step, lambda: torch.cuda.synchronize() if where == "cuda" else None
+    return step, _torch_wait(where)
+
+
+def torch_whole_step(layers, data, drawn, make=lambda step: step):
+    """A function of nothing: gradient and Adam on tensors that stay. make: what becomes of the step (torch.compile)."""
+    import torch
+
+    m, v = ([tuple(map(torch.zeros_like, pair)) for pair in layers] for _ in range(2))
+    t = torch.zeros((), device=data.device)
+    gradient = torch.func.grad(drawn)
+
+    @make
+    def step(layers, m, v, t, data):
+        t.add_(1)
+        rate = RATE * torch.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        for own, of_m, of_v, gs in zip(layers, m, v, gradient(layers, data), strict=True):
+            for p, m_p, v_p, g in zip(own, of_m, of_v, gs, strict=True):
+                m_p.mul_(0.9).add_(0.1 * g)
+                v_p.mul_(0.999).add_(0.001 * g * g)
+                p.sub_(rate * m_p / (torch.sqrt(v_p) + 1e-7))
+
+    return lambda: step(layers, m, v, t, data)
+
+
+def torch_compiled_step(architecture, model, replicas, images, batch, where):
+    """(step, wait): the whole step compiled, and on a GPU recorded as one CUDA graph."""
+    import torch
+
+    parts = torch_parts(architecture, model, replicas, images, batch, where)
+    step = torch_whole_step(*parts, torch.compile)
+    if where != "cuda":
+        return step, _torch_wait(where)
+    apart = torch.cuda.Stream()
+    apart.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(apart):  # compiled and warm before the recording
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(apart)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay, _torch_wait(where)
+
+
+def _torch_wait(where):
+    import torch
+
+    return torch.cuda.synchronize if where == "cuda" else lambda: None
+
+
+STEPS = {  # name: (library, what makes its step)
+    "torch": ("torch", torch_step),
+    "torch, compiled": ("torch", torch_compiled_step),
+    "jax": ("jax", jax_step),
+}
 
 
 def timings(device, replicas, images, seconds, pairs, batch=100, say=lambda text: None):
-    """A row for each library, architecture, model and number of replicas; an error's text where one does not run."""
+    """A row for each rival, architecture, model and number of replicas; an error's text where one does not run."""
     rows = []
-    for library in ("torch", "jax"):
+    where = "cuda" if device == "gpu" else "cpu"
+    for name, (library, make) in STEPS.items():
         try:
             __import__(library)
         except ImportError:
-            rows.append({"library": library, "error": "not installed"})
+            rows.append({"library": name, "error": "not installed"})
             continue
         for architecture, model in pairs:
             for r in replicas:
-                row = {"library": library, "architecture": architecture, "model": model, "replicas": r}
+                row = {"library": name, "architecture": architecture, "model": model, "replicas": r}
                 try:
-                    extra = (device,) if library == "torch" else ()
-                    make = torch_step if library == "torch" else jax_step
-                    step, wait = make(architecture, model, r, images, batch, *extra)
+                    step, wait = make(architecture, model, r, images, batch, *((where,) if library == "torch" else ()))
                     row["step"] = repeated(step, wait, seconds)
                 except Exception as error:
                     row["error"] = f"{type(error).__name__}: {error}"
