@@ -46,6 +46,9 @@ def parser(kind):
 
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):  # a terminal that has no tau shows a question mark for it
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     kind = kinds.kind_in(argv)
     top = parser(kind)
     args, unknown = top.parse_known_args(argv)

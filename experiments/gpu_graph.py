@@ -131,7 +131,7 @@ def difference(group, captured, steps=3):
     starts = [to_host(before[0][name]).astype("float64") for name in group.together.params]
     apart = [float(numpy.linalg.norm(b - a)) for a, b in zip(*ends, strict=True)]
     went = [float(numpy.linalg.norm(a - start)) for a, start in zip(ends[0], starts, strict=True)]
-    return max(d / max(w, 1e-30) for d, w in zip(apart, went, strict=True))
+    return float(numpy.max([d / max(w, 1e-30) for d, w in zip(apart, went, strict=True)]))  # NaN stays NaN
 
 
 def group_step(group):
@@ -147,13 +147,26 @@ def group_step(group):
 
 
 def captured(group, log):
-    """A graph of the group's step that was seen to do what the step does, or None; the log says which, and why."""
-    if not group.configs or not hasattr(group.xp, "cuda"):
+    """A graph of the group's step that was seen to do what the step does, or None; the log says which, and why.
+
+    A group for which it was None once stays without: a resumed run takes the steps of an unbroken one.
+    """
+    if not group.configs or not hasattr(group.xp, "cuda") or group.graph is False:
         return None
+    made = _captured(group, log)
+    group.graph = made is not None
+    return made
+
+
+def _captured(group, log):
+    before, device = state(group), group.xp.cuda.Device()
     try:
         made = Captured(group)
         apart = difference(group, made)
     except Exception as error:  # a step that cannot be captured is still a step
+        device.synchronize()
+        put_back(group, before)
+        device.synchronize()
         print(f"steps are launched kernel by kernel: {type(error).__name__}: {error}", file=log)
         return None
     if not apart < SAME:

@@ -19,6 +19,7 @@ POINTER, INT, LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong
 MATRIX = (POINTER, INT, INT, LONG)  # address, type, leading dimension, elements from one matrix to the next
 SIGNATURES = {
     "cublasCreate_v2": (POINTER,),
+    "cublasDestroy_v2": (POINTER,),
     "cublasSetStream_v2": (POINTER, POINTER),
     "cublasSetWorkspace_v2": (POINTER, POINTER, ctypes.c_size_t),
     # handle; transpositions; m, n, k; alpha; A; B; beta; C; number of matrices; type of the sums; algorithm
@@ -57,6 +58,10 @@ class Products:
         self._ask("cublasCreate_v2", ctypes.addressof(self.handle))
         self._ask("cublasSetStream_v2", self.handle, stream.ptr)
         self._ask("cublasSetWorkspace_v2", self.handle, address(self.workspace), WORKSPACE)
+
+    def __del__(self):
+        if getattr(self, "handle", None):
+            self.lib.cublasDestroy_v2(self.handle)
 
     def _ask(self, name, *arguments):
         status = getattr(self.lib, name)(*arguments)

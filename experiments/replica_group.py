@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy
 
-from igr_ref import noise
 from igr_ref.backend import to_host
 from igr_ref.models import Adam
 
@@ -24,13 +23,14 @@ class Group:
     configs     the replicas that are still in it, in the order of the axis R
     failed      {id: error} of those that are not, because they diverged
     losses      (R,) arrays on the device, of the steps since the last look
+    graph       whether its steps are captured (`gpu_graph`); None where that was never tried
     noise       where it is drawn: on the "host", as for runs by themselves, or on the "device" (igr_ref.philox)
     """
 
     def __init__(self, configs, dataset, xp, path=None, noise="host"):
         """A fresh start, or the checkpoint at `path`, of which only the replicas among `configs` are kept; it goes on
         with the noise that it began with."""
-        self.dataset, self.xp, self.losses, self.noise = dataset, xp, [], noise
+        self.dataset, self.xp, self.losses, self.noise, self.graph = dataset, xp, [], noise, None
         self.images = xp.asarray(dataset.split(configs[0].validation)[0])
         self.order, self.order_epoch = None, None
         if path is None:
@@ -43,6 +43,7 @@ class Group:
         require_same_data(path, meta.get("dataset"), dataset)
         self.step, self.seconds, self.failed = meta["step"], meta["seconds"], meta["failed"]
         self.members, self.histories, self.noise = meta["members"], meta["histories"], meta.get("noise", "host")
+        self.graph = meta.get("graph")
         by_id = {config.id: config for config in configs}
         rows = [r for r, name in enumerate(meta["ids"]) if name in by_id]
         self.epoch_loss = numpy.array(meta["epoch_loss"])[rows]
@@ -73,6 +74,7 @@ class Group:
             "ids": [config.id for config in self.configs], "configs": [config.as_dict() for config in self.configs],
             "failed": self.failed, "members": self.members, "histories": self.histories, "step": self.step,
             "seconds": self.seconds, "epoch_loss": self.epoch_loss.tolist(), "t": self.adam.t, "noise": self.noise,
+            "graph": self.graph,
             "dataset": self.dataset.sha256,
             "facts": self.together.facts if self.configs else {},
         }  # fmt: skip
@@ -126,7 +128,7 @@ class Group:
         x, failed = self.minibatch(), {}
         for r, (config, one) in enumerate(zip(self.configs, self.together.each, strict=True)):
             try:
-                one.grads(x[r], noise.generator(config.seed, "train", self.step))
+                one.grads(x[r], self.streams.alone(config.seed, "train", self.step))
             except (ArithmeticError, ValueError) as own:
                 failed[r] = f"{config.id} stopped at step {self.step}: {own}"
         if not failed:

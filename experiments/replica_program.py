@@ -48,6 +48,10 @@ class Streams:
             self.next = following, (list(asked), futures)
         return self.last
 
+    def alone(self, seed, stream, step):
+        """What a run by itself would draw a step's noise from."""
+        return Alone(self, seed, stream, step) if self.counted else noise.generator(seed, stream, step)
+
     def spread(self, distinct):
         """A host array for each distinct seed -> one device array (R, ...)."""
         return self.shared(self.xp.asarray(numpy.stack(distinct)))
@@ -96,6 +100,16 @@ class Counted:
         number, self.number = self.number, self.number + 1
         seeds, shared = self.streams.distinct, self.streams.shared
         return shared(philox.draw(law, seeds, self.stream, self.step, number, shape, dtype, xp))
+
+
+class Alone:
+    """The counted draws of one replica, without an axis of replicas."""
+
+    def __init__(self, streams, seed, stream, step):
+        self.counted = Counted(Streams([seed], streams.xp, counted=True), stream, step)
+
+    def draw(self, law, shape, dtype, xp):
+        return self.counted.draw(law, shape, dtype, xp)[0]
 
 
 def _draws(seed, key, asked):

@@ -89,7 +89,7 @@ def run(commands, options, results_folder, runs_folder, say, part=None, replicas
         results = load_results(results_folder)
         configs = [config for command in commands for config in planned(command, options, results)]
         missing = sweep.pending(configs, results_folder)
-        remove_done(runs_folder, {c.id for c in configs} - {c.id for c in missing})
+        remove_done(runs_folder, {c.id for c in configs} - {c.id for c in missing}, results_folder)
         todo = [c for c in missing if c.id not in failed]
         if n > 1:
             place = places(commands, options, results, replicas != 1)
@@ -104,13 +104,30 @@ def run(commands, options, results_folder, runs_folder, say, part=None, replicas
 
 def places(commands, options, results, together=False):
     """{id: number} of all runs that the commands need: a run has the same number however much is done already, so that
-    shards that begin at different times share out the whole. together: runs that may be trained as one have one number.
+    shards that begin at different times share out the whole. Runs that choose are numbered apart from final ones, which
+    wait for them. together: all runs of a row have one number, as those that may be trained as one are among them.
     """
-    numbers, seen = {}, {}
-    for place, config in enumerate(upper_bound([(commands, options)], results)):
-        key = shared(config) if together else None
-        numbers.setdefault(config.id, place if key is None else seen.setdefault(key, len(seen)))
+    numbers, rows, counts = {}, {}, {True: 0, False: 0}
+    for config in upper_bound([(commands, options)], results):
+        key = _row(config) if together else None
+        if config.id in numbers:
+            continue
+        if key is not None:
+            numbers[config.id] = rows.setdefault(key, len(rows))
+            continue
+        held_out = getattr(config, "validation", False)
+        numbers[config.id] = counts[held_out]
+        counts[held_out] += 1
     return numbers
+
+
+def _row(config):
+    """What the runs of a row have in common, those that choose and the final ones; None where no group is possible."""
+    common = shared(config)
+    if common is None:
+        return None
+    varied = dict.fromkeys(("validation", "epochs", "m", "monitor_every", "scored_images"))
+    return tuple(sorted({**common.as_dict(), **varied}.items(), key=lambda item: item[0]))
 
 
 # ---- what it will cost ---------------------------------------------------------------------------------------------

@@ -14,13 +14,15 @@ class State:
 
     COUNTERS = ("step", "seconds", "epoch_loss", "history")
 
-    def __init__(self, config, dataset, xp, path=None):
-        """A fresh start, or the checkpoint at `path`; ValueError if it belongs to another config."""
+    def __init__(self, config, dataset, xp, path=None, other_images=False):
+        """A fresh start, or the checkpoint at `path`; ValueError if it belongs to another config, or was trained on
+        other images than the data set's, unless that is allowed (to score them)."""
         arrays, meta = ({}, {}) if path is None else load_checkpoint(path)
         if path is not None:
             require_same_run(path, meta.get("id"), config)
-            require_same_data(path, meta.get("dataset"), dataset)
-        self.dataset = dataset
+            if not other_images:
+                require_same_data(path, meta.get("dataset"), dataset)
+        self.dataset, self.trained_on = dataset, meta.get("dataset", dataset.sha256)
         self.step, self.seconds, self.epoch_loss, self.history = 0, 0.0, 0.0, []
         self.program = program(config)(config, dataset, xp, meta.get("facts"))
         self.params = self.program.params

@@ -62,15 +62,15 @@ def work(fields, results, runs, data_dir=None, device="cpu", keep=False):
     started = time.monotonic()
     folder, results = Path(runs) / config.id, Path(results)
     with _in_words(folder), lock(folder):
+        if not keep:
+            claim(folder, results)
         if not is_done(config, results):
-            if not keep:
-                claim(folder)
             sweep_up(folder)
             sweep_up(results, f"{config.id}.json")
             result = run(config, folder, data_dir, device, quiet=True)
             write_result(results / f"{config.id}.json", result)
-    if not keep:
-        remove(folder)
+        if not keep:
+            remove(folder, results)
     return config.id, time.monotonic() - started
 
 
@@ -87,7 +87,7 @@ def work_group(members, name, results, runs, data_dir=None, device="cpu", keep=F
     with _in_words(folder), contextlib.ExitStack() as locks:
         locks.enter_context(lock(folder))
         if not keep:
-            claim(folder)
+            claim(folder, results)
         sweep_up(folder)
         for config in configs:
             try:
@@ -95,20 +95,20 @@ def work_group(members, name, results, runs, data_dir=None, device="cpu", keep=F
             except Busy:
                 busy.append(config.id)
                 continue
+            if not keep:
+                claim(Path(runs) / config.id, results)
             if not is_done(config, results):
                 mine.append(config)
-                if not keep:
-                    claim(Path(runs) / config.id)
                 sweep_up(results, f"{config.id}.json")
 
         def store(result):
             write_result(results / f"{result['id']}.json", result)
 
         failed = run(mine, folder, store, data_dir, device, noise=noise) if mine else {}
-    if not keep:
-        for config in configs:
-            if config.id not in busy and config.id not in failed:
-                remove(Path(runs) / config.id)
-        if not failed:
-            remove(folder)
+        if not keep:
+            for config in configs:
+                if config.id not in busy and config.id not in failed:
+                    remove(Path(runs) / config.id, results)
+            if not failed:
+                remove(folder, results)
     return failed, busy

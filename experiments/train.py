@@ -46,10 +46,10 @@ def run(config, folder, data_dir=None, device="cpu", quiet=False, checkpoint_sec
         pass
     else:
         require_same_run(folder / "result.json", result["id"], config)
-        with contextlib.suppress(DataError):  # images that are no longer there are nobody's other images
-            require_same_data(
-                folder / "result.json", result["dataset"]["sha256"], load(config.dataset, data_dir, progress=False)
-            )
+        if config.dataset.endswith(".npz"):  # a user's file, which may be another one by now
+            with contextlib.suppress(DataError):  # images that are no longer there are nobody's other images
+                own = load(config.dataset, data_dir, progress=False)
+                require_same_data(folder / "result.json", result["dataset"]["sha256"], own)
         return result
     xp = device_namespace(device)
     dataset = load(config.dataset, data_dir, progress=not quiet)

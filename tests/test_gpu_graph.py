@@ -198,6 +198,45 @@ def test_training_refuses_a_graph_that_goes_astray(cuda, monkeypatch, tmp_path):
     assert all(numpy.array_equal(array.get(), ours[0][name].get()) for name, array in plain[0].items())
 
 
+def test_a_capture_that_fails_moves_nothing(cuda, monkeypatch, tmp_path):
+    """In the middle of a step: the group is put back, and goes on kernel by kernel for good."""
+    group = group_of(seeds(2, model="gs"), monkeypatch)
+    gpu_graph.group_step(group)()
+    before, log = gpu_graph.state(group), io.StringIO()
+
+    def half(self):
+        self.group.adam.t += 1
+        next(iter(self.together.params.values()))[...] = 0.0
+        raise MemoryError("of the card")
+
+    monkeypatch.setattr(Captured, "_body", half)
+    assert gpu_graph.captured(group, log) is None and "kernel by kernel: MemoryError" in log.getvalue()
+    after = gpu_graph.state(group)
+    assert after[1:] == before[1:]
+    assert all(numpy.array_equal(a.get(), after[0][name].get()) for name, a in before[0].items())
+    monkeypatch.undo()
+    group.save(tmp_path / "checkpoint.npz")
+    again = replica_group.Group(group.configs, data.load("digits"), NAMESPACE, tmp_path / "checkpoint.npz")
+    assert again.graph is False and gpu_graph.captured(again, log) is None
+
+
+def test_nan_in_any_array_is_a_difference(cuda, monkeypatch):
+    group = group_of(seeds(1, model="gs"), monkeypatch)
+    captured = captured_of(group)
+    last = list(group.together.params.values())[-1]
+
+    def at_last():
+        captured.noise.next = 0
+        captured._body()
+        last[...] = numpy.nan
+
+    captured.graph.launch = at_last
+    assert numpy.isnan(gpu_graph.difference(group, captured))
+    monkeypatch.setattr(gpu_graph, "Captured", lambda group: captured)
+    log = io.StringIO()
+    assert gpu_graph.captured(group, log) is None and "go nan of a step astray" in log.getvalue()
+
+
 def test_a_group_that_drops_a_replica_is_captured_again(cuda, monkeypatch, tmp_path):
     configs, made = seeds(3, model="igr_i", epochs=1, batch_size=100), []
     monkeypatch.setattr(replica_training, "WINDOW", 4)

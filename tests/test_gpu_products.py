@@ -22,6 +22,10 @@ class Library:
         ctypes.c_void_p.from_address(handle).value = 7
         return STATUS["status"]
 
+    def cublasDestroy_v2(self, handle):
+        self.asked = (*self.asked, ("destroyed", handle.value))
+        return 0
+
     def cublasSetStream_v2(self, handle, stream):
         self.asked = (*self.asked, ("stream", handle.value, stream))
         return 0
@@ -127,6 +131,12 @@ def test_they_stand_in_for_matmul_for_a_while(products):
 def test_what_has_no_product_is_named(a, b, out, error, products):
     with pytest.raises((TypeError, ValueError), match=error):
         products.matmul(a, b, out=out)
+
+
+def test_a_handle_ends_with_its_products(products):
+    lib = Library()
+    gpu_products.Products(products.xp, products.stream, lib)
+    assert lib.asked[-1] == ("destroyed", 7)
 
 
 def test_a_refusal_of_cublas_is_reported(products, monkeypatch):

@@ -166,6 +166,17 @@ def test_a_group_goes_on_with_the_noise_it_began_with(tmp_path):
         assert numpy.array_equal(a, b)
 
 
+def test_a_replica_by_itself_meets_its_noise_of_the_group():
+    """As the group looks for the one whose step raises."""
+    configs = seeds_and_temperatures(model="gs")
+    group = replica_group.Group(configs, data.load("digits"), numpy, noise="device")
+    losses, _, _ = group.grads()
+    x = group.minibatch()
+    for r, (config, one) in enumerate(zip(configs, group.together.each, strict=True)):
+        own = one.grads(x[r], group.streams.alone(config.seed, "train", 0))[0]
+        assert own == pytest.approx(float(losses[r]), rel=1e-5)
+
+
 def test_a_sweep_with_device_noise_says_so(tmp_path):
     configs = seeds_and_temperatures(model="gs", epochs=1)
     folders = tmp_path / "results", tmp_path / "runs"

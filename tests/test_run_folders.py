@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,19 @@ import time
 import numpy
 import pytest
 
-from experiments import approximate, data, plan, programs, reproduce, rerun, run_folders, store, sweep, train
+from experiments import (
+    approximate,
+    data,
+    plan,
+    programs,
+    reproduce,
+    rerun,
+    run_folders,
+    store,
+    sweep,
+    sweep_work,
+    train,
+)
 from experiments.__main__ import main
 
 from .sweep_cases import ROOT, SMALL, inline
@@ -33,7 +46,7 @@ def of(path, **fields):
     return plan.RunConfig(dataset=path, model="gs", epochs=1, m=2, training_images=0, batch_size=50, **fields)
 
 
-def test_a_run_meets_the_images_that_it_began_with(tmp_path):
+def test_a_run_meets_the_images_that_it_began_with(tmp_path, capsys):
     """Another file under the same name: neither its result nor its checkpoint are taken for those of the new one."""
     path = images(tmp_path / "mine.npz", 1)
     config, folder = of(path), tmp_path / "run"
@@ -45,7 +58,8 @@ def test_a_run_meets_the_images_that_it_began_with(tmp_path):
     (folder / "result.json").unlink()
     with pytest.raises(ValueError, match="checkpoint.npz is of other images"):
         train.run(config, folder, quiet=True)
-    assert main(["evaluate", str(folder)]) == 2
+    assert main(["evaluate", str(folder)]) == 0
+    assert "holds other images than this run was trained on" in capsys.readouterr().err
     pathlib.Path(path).unlink()
     store.write_result(folder / "result.json", first)
     assert train.run(config, folder, quiet=True) == first  # no images, nobody else's images
@@ -79,7 +93,7 @@ def test_a_sweep_leaves_the_folders_of_train(tmp_path, capsys):
     assert (runs / config.id / "checkpoint.npz").exists() and not (runs / SMALL.id).exists()
     assert main(["evaluate", str(runs / config.id), "--m", "2", "--limit", "99999"]) == 0
     assert "note" not in capsys.readouterr().err and (runs / config.id / "evaluation-test-m2.json").exists()
-    (runs / config.id / run_folders.MARK).touch()  # as if a sweep had begun it
+    (runs / config.id / run_folders.MARK).write_text(str(results.resolve()))  # as if a sweep had begun it
     (runs / config.id / ".checkpoint.npz.x.tmp").touch()  # and been killed
     assert main(["train", *FLAGS, "--runs", str(runs)]) == 0
     names = {path.name for path in (runs / config.id).iterdir()}
@@ -93,28 +107,96 @@ def test_train_leaves_a_run_that_another_process_is_at(tmp_path, capsys):
     assert "another process is at" in capsys.readouterr().err
 
 
-def test_what_a_killed_sweep_left_of_finished_runs_is_removed(tmp_path, monkeypatch):
-    """Killed between the storing of a result and the removal of the folder; of groups, too."""
-    options = dataclasses.replace(
-        reproduce.narrowed("smoke"), models=("gs",), temperatures=(0.5,), seeds=(1, 2), epochs=1
-    )
-    runs, results = tmp_path / "runs", tmp_path / "results"
-    arguments = (("table1",), options, results, runs, QUIET["say"])
-    removed = run_folders.shutil.rmtree
-    monkeypatch.setattr(run_folders.shutil, "rmtree", lambda *args, **kwargs: None)
-    assert reproduce.run(*arguments, make_executor=inline, replicas=2) == {}
-    monkeypatch.setattr(run_folders.shutil, "rmtree", removed)
-    left = {path.name for path in runs.iterdir()}
-    assert len(left) == 6 and sum(name.startswith("group-") for name in left) == 2
-    kept = next(runs / name for name in left if not name.startswith("group-"))
+@pytest.fixture
+def left(tmp_path, monkeypatch):
+    """(arguments of a sweep that was killed before it removed any folder, the folder of its runs)."""
+    options = reproduce.narrowed("smoke", models=("gs",), temperatures=(0.5,), seeds=(1, 2), epochs=1)
+    runs = tmp_path / "runs"
+    arguments = (("table1",), options, tmp_path / "results", runs, QUIET["say"])
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep_work, "remove", lambda folder, results: None)
+        patch.setattr(reproduce, "remove_done", lambda *args: None)
+        assert reproduce.run(*arguments, make_executor=inline, replicas=2) == {}
+    names = sorted(path.name for path in runs.iterdir())
+    assert len(names) == 6 and sum(name.startswith("group-") for name in names) == 2
+    return arguments, runs
+
+
+def folders(runs):
+    return sorted(path.name for path in runs.iterdir())
+
+
+def test_what_a_killed_sweep_left_of_finished_runs_is_removed(left):
+    """Of groups, too, and what was being removed; but nothing that `train` keeps or somebody is at."""
+    arguments, runs = left
+    (runs / f"{run_folders.GONE}x").mkdir()
+    kept, held = [path for path in sorted(runs.glob("digits-*"))][:2]
     run_folders.keep(kept)
-    with sweep.lock(
-        held := next(runs / name for name in sorted(left) if not name.startswith("group-") and runs / name != kept)
-    ):
+    with sweep.lock(held):
         assert reproduce.run(*arguments, make_executor=inline) == {}
-        assert {path for path in runs.iterdir()} == {kept, held}
+        assert folders(runs) == sorted([kept.name, held.name])
     assert reproduce.run(*arguments, make_executor=inline) == {}
-    assert {path for path in runs.iterdir()} == {kept}
+    assert folders(runs) == [kept.name]
+
+
+def test_a_sweep_into_other_results_is_not_disturbed(left, tmp_path):
+    """`published` and `table1` share the folder of runs: what one has begun is no leftover of the other."""
+    arguments, runs = left
+    before = folders(runs)
+    others = tmp_path / "others"
+    shutil.copytree(arguments[2], others)
+    assert reproduce.run(*arguments[:2], others, *arguments[3:], make_executor=inline) == {}
+    assert folders(runs) == before
+
+
+def test_a_group_with_failed_replicas_keeps_its_folder(left):
+    arguments, runs = left
+    group = next(runs.glob("group-*"))
+    arrays, meta = store.load_checkpoint(group / "checkpoint.npz")
+    store.save_checkpoint(group / "checkpoint.npz", arrays, meta | {"failed": {"digits-x": "diverged"}, "configs": []})
+    damaged = next(path for path in runs.glob("group-*") if path != group)
+    (damaged / "checkpoint.npz").write_bytes(b"damaged")
+    assert reproduce.run(*arguments, make_executor=inline) == {}
+    assert folders(runs) == sorted([group.name, damaged.name])
+    store.save_checkpoint(damaged / "checkpoint.npz", {}, {})
+    (group / "checkpoint.npz").unlink()
+    (group / "error.txt").touch()
+    assert reproduce.run(*arguments, make_executor=inline) == {}
+    assert folders(runs) == sorted([group.name, damaged.name])
+    (group / "error.txt").unlink()
+    assert reproduce.run(*arguments, make_executor=inline) == {}
+    assert folders(runs) == [damaged.name]
+
+
+def test_a_run_that_was_done_meanwhile_leaves_no_folder(tmp_path):
+    results, runs = tmp_path / "results", tmp_path / "runs"
+    for _ in range(2):  # the second comes when the first has finished
+        sweep.work(SMALL.as_dict(), results, runs)
+        assert folders(runs) == []
+    fields = [dataclasses.replace(SMALL, seed=seed).as_dict() for seed in (1, 2)]
+    for _ in range(2):
+        assert sweep.work_group(fields, "group-1", results, runs) == ({}, [])
+        assert folders(runs) == []
+    assert not run_folders.is_held(runs / "nobody") and folders(runs) == []
+
+
+def test_a_lock_of_a_removed_folder_is_none(tmp_path, monkeypatch):
+    """Whoever opened it before it was removed, and takes it afterwards, would be alone with a file that is gone."""
+    folder, real, done = tmp_path / "run", run_folders._taken, []
+    folder.mkdir()
+    run_folders.claim(folder, tmp_path)
+
+    def taken(file):
+        if not done:
+            done.append(1)
+            run_folders.remove(folder, tmp_path)
+        return real(file)
+
+    monkeypatch.setattr(run_folders, "_taken", taken)
+    with sweep.lock(folder):
+        assert (folder / "lock").exists() and not (folder / run_folders.MARK).exists()
+        with pytest.raises(sweep.Busy, match="another process is at"), sweep.lock(folder):
+            pass
 
 
 def test_an_estimate_says_what_was_begun(tmp_path, capsys, monkeypatch):

@@ -142,6 +142,23 @@ def test_the_share_of_a_shard_does_not_move():
     assert one[0] == one[1] and sorted(one[0].values()) == list(range(8))
     together = reproduce.places(("table1",), options, {}, together=True)
     assert sorted(together.values()) == [0] * 4 + [1] * 4
+    metrics = {"metrics": {"all": {"discrete_elbo": {"mean": 0.0}}}}
+    options = dataclasses.replace(options, temperatures=(0.2, 0.5))  # with a choice to make
+    chosen = {c.id: metrics for c in grid.cell_upper_bound(grid.table_1(options), options) if c.validation}
+    for together in (False, True):
+        one = [reproduce.places(("table1", "table4"), options, results, together) for results in ({}, chosen)]
+        assert list(one[0].values()) == list(one[1].values()) and one[0].keys() != one[1].keys()
+
+
+@pytest.mark.parametrize("replicas, shards", [(1, 15), (1, 7), (1, 2), (50, 2), (50, 4)])
+def test_every_shard_has_choosing_and_final_runs(replicas, shards):
+    """As final runs wait for those that choose, a shard of final runs alone would wait for all the others."""
+    options = grid.PRESETS["paper"]
+    numbers = reproduce.places(("table1",), options, {}, together=replicas > 1)
+    held_out = {c.id: c.validation for c in grid.cell_upper_bound(grid.table_1(options), options)}
+    for kind, whole in ((True, 480), (False, 240)):
+        counts = [sum(n % shards == i and held_out[c] is kind for c, n in numbers.items()) for i in range(shards)]
+        assert sum(counts) == whole and max(counts) - min(counts) <= (1 if replicas == 1 else 0), counts
     for bad in ("0/4", "5/4", "x", "1/2/3"):
         with pytest.raises(ValueError, match="--shard"):
             sweep.shard_numbers(bad)

@@ -97,8 +97,9 @@ def unused(config):
     """A sentence for each flag that was given, changes the run's id, and nothing else."""
     model, estimator = getattr(config, "model", None), getattr(config, "estimator", None)
     simulated = model == "igr_planar" or (model == "igr_sb" and getattr(config, "law", None) == "simulated")
+    has_delta = ("igr_i",) if config.kind == "sop" else ("igr_i", "igr_planar", "igr_sb")
     idle = {
-        "delta": model not in ("igr_i", "igr_planar", "igr_sb") and "it is softmax++'s, which this model has not",
+        "delta": model not in has_delta and "it is softmax++'s, which this model has not",
         "relax_temperature": estimator != "relax" and "it is RELAX's",
         "relax_coupled": estimator != "relax" and "it is RELAX's",
         "law": model != "igr_sb" and "only igr_sb has a choice",

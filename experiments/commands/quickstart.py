@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .. import data, plan, sweep, tables
 from ..progress import clock
+from ..run_folders import lock
 from ..store import write_json
 from ..tables import scores
 from ..train import run as run_config
@@ -46,7 +47,8 @@ def quickstart(args):
             raise RuntimeError("; ".join(f"{name}: {error}" for name, error in failed.items()))
     results = []
     for config in configs:
-        results.append(run_config(config, args.runs / config.id, device=args.device, quiet=args.quiet))
+        with lock(args.runs / config.id):
+            results.append(run_config(config, args.runs / config.id, device=args.device, quiet=args.quiet))
     dataset = data.load("digits")
     runs = [(c, r, trained(args.runs / c.id, c, dataset).program) for c, r in zip(configs, results, strict=True)]
     path = picture.draw(runs, dataset, Path(args.figure))

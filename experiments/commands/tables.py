@@ -43,7 +43,7 @@ def add_reproduction(sub):
     sub.add_argument("--learning-rate", type=float)
     sub.add_argument("--gs-prior-temperature", type=float, help="adds Gumbel-Softmax rows with this prior temperature")
     sub.add_argument("--as-published", dest="figures_as_published", action="store_true", default=None,
-                     help="figures 1, 3-8: Gumbel-Softmax by the published code's 200 steps on a KL")  # fmt: skip
+                     help="figures 1, 4, 6, 8: Gumbel-Softmax by the published code's 200 steps on a KL")  # fmt: skip
     sub.add_argument(
         "--figures", type=Path, default=Path("runs/figures"), help="folder for the pictures (default %(default)s)"
     )

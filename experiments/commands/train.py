@@ -13,7 +13,7 @@ from igr_ref.backend import device_namespace
 
 from .. import data, plan, tables
 from ..progress import Progress
-from ..run_folders import Busy, keep, lock, sweep_up
+from ..run_folders import keep, lock, sweep_up
 from ..state import State
 from ..store import read_json, write_json
 from ..tables import scores
@@ -51,13 +51,10 @@ def train_command(args):
         print(f"note: {note}", file=sys.stderr)
     folder = args.runs / config.id
     print(f"run {folder}", file=sys.stderr)
-    try:
-        with lock(folder):
-            keep(folder)
-            sweep_up(folder)
-            result = run_config(config, folder, args.data_dir, args.device, args.quiet)
-    except Busy:
-        raise RuntimeError(f"another process is at {folder}; wait until it is done, or stop it first") from None
+    with lock(folder):
+        keep(folder)
+        sweep_up(folder)
+        result = run_config(config, folder, args.data_dir, args.device, args.quiet)
     print(tables.text(*scores.table([result])))
     n = result["metrics"]["all"]["images"]
     print(f"{n} {result['dataset']['split']} images, m = {config.m}; {folder / 'result.json'}")
@@ -72,6 +69,8 @@ def evaluate_command(args):
     dataset = data.load(config.dataset, args.data_dir)
     state = trained(args.run, config, dataset, args.device)
     program, total = state.program, config.epochs * (len(dataset.split(config.validation)[0]) // config.batch_size)
+    if state.trained_on != dataset.sha256:
+        print("note: the data set holds other images than this run was trained on", file=sys.stderr)
     if state.step < total:
         print(f"note: the training of this run has come to step {state.step} of {total}", file=sys.stderr)
     program.config = dataclasses.replace(config, m=config.m if args.m is None else args.m)
@@ -88,7 +87,7 @@ def evaluate_command(args):
     bar.close()
     name = f"evaluation-{args.split}-m{program.config.m}{f'-first{limit}' if limit else ''}.json"
     record = {"id": config.id, "config": program.config.as_dict(), "split": args.split, "metrics": metrics,
-              "step": state.step, "steps": total}  # fmt: skip
+              "step": state.step, "steps": total, "dataset_sha256": dataset.sha256}  # fmt: skip
     write_json(args.run / name, record)
     print(tables.text(*scores.table([{**record, "seconds": {"evaluation": time.monotonic() - started}}])))
     print(args.run / name)
@@ -100,4 +99,4 @@ def trained(folder, config, dataset, device="cpu"):
         result = folder / "result.json"
         again = f"delete {result.name} and train the run again" if result.exists() else "train the run first"
         raise FileNotFoundError(f"{folder} has no checkpoint.npz: {again}")
-    return State(config, dataset, device_namespace(device), folder / "checkpoint.npz")
+    return State(config, dataset, device_namespace(device), folder / "checkpoint.npz", other_images=True)
