@@ -1,4 +1,4 @@
-"""What README and figures/REPRODUCTION.md say of the results, in words and numbers (`prose`), for `report --check`."""
+"""What figures/REPRODUCTION.md says of the results, in words and numbers (`prose`), for `report --check`."""
 
 from __future__ import annotations
 
@@ -317,44 +317,3 @@ FASHION_DEEP = [
     ),
 ]  # fmt: skip
 PAGE = [*SUPPORT, *LINEAR_TABLES, *DEEP_TABLES, *STRUCTURED, *MIXTURES, *RELAX, *FASHION, *FASHION_DEEP, *OMNIGLOT]
-README = [
-    S(
-        "IGR-I + RELAX is {} nats ahead of GS + RELAX",
-        lambda n: n.gap("table5", f"{DEEP} IGR-I + RELAX", f"{DEEP} GS + RELAX", "loglik"),
-    ),
-    S(
-        "RELAX helps IGR-I and Gumbel-Softmax (Table 5)",
-        lambda n: all(
-            n.gap("table5", f"{DEEP} {name} + RELAX", f"{DEEP} {name}{other}", "loglik")
-            > welch_gap(*(n.seeds("table5", f"{DEEP} {name}{x}", "loglik") for x in (" + RELAX", other)))
-            for name in ("IGR-I", "GS")
-            for other in ("", " + SL")
-        ),
-    ),
-    S(
-        "IGR-I beats Gumbel-Softmax in one of the two networks, and IGR-SB, the paper's best, is best in neither",
-        lambda n: (
-            sum(n.gap("table2", where + "IGR-I", where + "GS", "loglik") > 0 for where in (SCRIPT, f"{DEEP} ")) == 1
-            and all(
-                lead(n, "table2", where + "IGR-SB", [where + x for x in ("IGR-I", "IGR-Planar", "GS")], "loglik") < 0
-                for where in (SCRIPT, f"{DEEP} ")
-            )
-        ),
-    ),
-    S(
-        "and IGR-SB come within {} nats of the printed numbers, {} to {} nats above the bound that the paper "
-        "describes; after a third of the epochs that may be partly chance (their discretised ELBOs are {} to {} "
-        "nats below the paper's Table 4)",
-        lambda n: [
-            max(map(abs, above(n, "table1", both(("IGR-I", "IGR-SB"), LINEAR)))),
-            *spread([n("table1", row) - n("table1", row, "loglik") for row in both(("IGR-I", "IGR-SB"), LINEAR)]),
-            *spread(
-                [n("table4", row, "paper") - n("table4", row, "train") for row in both(("IGR-I", "IGR-SB"), LINEAR)]
-            ),
-        ],
-    ),
-    S(
-        "in our other runs the difference lies between {} and {} nats",
-        lambda n: spread([n(*row) - n(*row, "loglik") for row in n.rows("table1", "table5", "table6")]),
-    ),
-]

@@ -6,7 +6,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from . import grid, prose, prose_statements, published, reproduce, tables
+from . import grid, prose, prose_readme, prose_statements, published, reproduce, tables
 from .store import load_results, read_json, write_atomically
 from .tables import approximations, benchmark, claims, comparison, probes
 
@@ -101,6 +101,6 @@ def mistaken():
     numbers = prose.Numbers(load_results(RESULTS), published.SHEETS)
     return [
         f"{path.name}: {mistake}"
-        for path, statements in ((README, prose_statements.README), (PAGE, prose_statements.PAGE))
+        for path, statements in ((README, prose_readme.README), (PAGE, prose_statements.PAGE))
         for mistake in prose.mistakes(path.read_text(encoding="utf-8"), statements, numbers)
     ]

@@ -12,7 +12,7 @@ import pytest
 
 import igr_ref
 from experiments import __main__ as cli
-from experiments import gpu, gpu_check, gpu_rivals, gpu_timing, grid, plan, programs
+from experiments import gpu, gpu_cases, gpu_check, gpu_rivals, gpu_timing, grid, plan, programs
 from igr_ref import models
 
 from .strict_array import NAMESPACE
@@ -28,7 +28,7 @@ def cache(tmp_path, monkeypatch):
 def test_every_check_runs_on_an_array_that_is_no_numpy_array():
     """With the same bits, so that on a GPU only the card's own rounding is left."""
     got = gpu_check.agreement(NAMESPACE)
-    assert len(got) == 2 * len(gpu_check.checks()) > 60
+    assert len(got) == 2 * len(gpu_cases.checks()) > 60
     assert set(got.values()) == {0.0}
 
 
@@ -44,7 +44,7 @@ def test_differences_are_found():
 
 
 def test_one_wrong_check_is_named_and_the_others_go_on(monkeypatch):
-    real = gpu_check.prop_2
+    real = gpu_cases.prop_2
     calls = []
 
     def wrong(a):
@@ -52,8 +52,8 @@ def test_one_wrong_check_is_named_and_the_others_go_on(monkeypatch):
         off = 1e-9 if a["mu"].dtype == "float64" else 1e-3
         return [x * (1 + off * (len(calls) % 2 == 0)) if not isinstance(x, tuple) else x for x in real(a)]
 
-    monkeypatch.setattr(gpu_check, "prop_2", wrong)
-    monkeypatch.setattr(gpu_check, "straight_through", None)
+    monkeypatch.setattr(gpu_cases, "prop_2", wrong)
+    monkeypatch.setattr(gpu_cases, "straight_through", None)
     got = gpu_check.agreement(numpy)
     found = gpu_check.wrong(got)
     names = ["Prop. 2", "estimator straight-through gs", "estimator straight-through igr_i"]
