@@ -65,6 +65,17 @@ class Numbers:
         _, cell, options = self._cells[sheet, row]
         return self.results[cell.final(options, self.results)[0].id]["seconds"]["training"]
 
+    def seed_hours(self, sheet):
+        """Core hours of one seed of all of a sheet's final runs."""
+        total = 0.0
+        for (name, _), (_, cell, options) in self._cells.items():
+            if name == sheet:
+                done = [
+                    self.results[c.id]["seconds"] for c in cell.final(options, self.results) if c.id in self.results
+                ]
+                total += numpy.mean([sum(seconds.values()) for seconds in done])
+        return total / 3600
+
     def held_out(self, sheet, row, metric="discrete_elbo"):
         """{temperature, or K: the score of held-out images} of the runs that chose for a row."""
         _, cell, options = self._cells[sheet, row]

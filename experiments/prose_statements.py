@@ -316,4 +316,25 @@ FASHION_DEEP = [
         lambda n: spread([-x for x in above(n, FASHION_DEEP_SHEET, both(IGR, "fmnist nonlinear"))]),
     ),
 ]  # fmt: skip
-PAGE = [*SUPPORT, *LINEAR_TABLES, *DEEP_TABLES, *STRUCTURED, *MIXTURES, *RELAX, *FASHION, *FASHION_DEEP, *OMNIGLOT]
+COSTS = [
+    S(
+        "Table 1, MNIST, linear {}, nonlinear {}; Table 2 {}; Table 3 {}; Table 5 {}; Table 6 {}; Fashion-MNIST, "
+        "linear {}, nonlinear {}; the drawings {}.",
+        lambda n: [n.seed_hours(name) for name in (
+            "table1", "table1_nonlinear", "table2", "table3", "table5", "table6", "table1_fmnist",
+            "table1_fmnist_nonlinear", "table1_omniglot",
+        )],
+    ),
+]  # fmt: skip
+PAGE = [
+    *COSTS,
+    *SUPPORT,
+    *LINEAR_TABLES,
+    *DEEP_TABLES,
+    *STRUCTURED,
+    *MIXTURES,
+    *RELAX,
+    *FASHION,
+    *FASHION_DEEP,
+    *OMNIGLOT,
+]

@@ -58,7 +58,7 @@ NONLINEAR_PLANAR = replace(
 )  # fmt: skip
 # A step with RELAX costs several of these, and one with S = 4 samples two: fewer epochs, the same in every row.
 RELAX = replace(DEEP, models=("igr_i", "gs"), epochs=20, gs_prior_temperature=None, seeds=PAPER_SEEDS[:3])
-FOUR_SAMPLES = replace(RELAX, epochs=10, seeds=PAPER_SEEDS[:1])
+FOUR_SAMPLES = replace(RELAX, epochs=10)
 SOP = replace(
     PAPER.sop, epochs=20, selection_epochs=5, selection_m=100, temperatures=(0.1, 0.25, 0.5, 1.0), seeds=PAPER_SEEDS[:3]
 )
