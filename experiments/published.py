@@ -49,8 +49,8 @@ LOWER = (0.03, 0.07, 0.1, 0.25, 0.5, 1.0)
 DEEP = replace(
     ONE, architectures=("nonlinear",), epochs=50, selection_epochs=5, temperatures=(0.1, 0.25, 0.5, 1.0),
 )  # fmt: skip
-NONLINEAR = replace(DEEP, models=("gs",))
-NONLINEAR_GAUSSIAN = replace(DEEP, models=("igr_i",), temperatures=LOWER)
+NONLINEAR = replace(DEEP, models=("gs",), seeds=PAPER_SEEDS[:2])
+NONLINEAR_GAUSSIAN = replace(DEEP, models=("igr_i",), temperatures=LOWER, seeds=PAPER_SEEDS[:2])
 NONLINEAR_STICKS = replace(STICKS, architectures=("nonlinear",), epochs=50, selection_epochs=5, training_images=0)
 NONLINEAR_PLANAR = replace(
     PLANAR, architectures=("nonlinear",), epochs=50, selection_epochs=5, training_images=0,
