@@ -17,9 +17,7 @@ from igr_ref.backend import to_host
 from .gpu_products import Products
 
 WARM = 2  # steps before the recording, for everything that is made once and kept
-SAME = (
-    0.01  # of what three steps move a parameter array: more than rounding, which Adam enlarges, and less than a fault
-)
+SAME = 0.01  # of what three steps move an array of parameters: more than rounding, enlarged by Adam; less than a fault
 
 
 class Noise:

@@ -79,6 +79,11 @@ class Products:
             self.xp.matmul = own
 
     def matmul(self, a, b, out=None):
+        """numpy.matmul's product of a (..., m, k) and b (..., k, n), or vectors (k,); leading axes broadcast.
+
+        Raises TypeError for other dtypes, ValueError for shapes without a product or another `out`, RuntimeError where
+        cuBLAS refuses.
+        """
         xp = self.xp
         if a.dtype != b.dtype or str(a.dtype) not in TYPES:
             raise TypeError(f"expected two float32 or two float64 arrays, got {a.dtype} and {b.dtype}")

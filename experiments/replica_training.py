@@ -41,7 +41,7 @@ def train(group, folder, log, quiet=False, checkpoint_seconds=20.0):
     bar = Progress(total, label, file=log if quiet else None, done=group.step)
     started, saved_at, saving = time.monotonic() - group.seconds, time.monotonic(), 0.0
     rate_from = (time.monotonic(), group.step)
-    graph = gpu_graph.captured(group, log)
+    graph = gpu_graph.captured(group, log) if group.step < total else None
     with StopRequests() as stop:
         while group.step < total and group.configs:
             due = (group.step + 1) % window == 0 or (group.step + 1) % batches == 0

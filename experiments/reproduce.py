@@ -17,6 +17,14 @@ TABLES = {"table1": grid.table_1, "table2": grid_sop.table_2, "table3": grid_mix
           "figure2": grid.table_1, "table5": grid.table_5, "table6": grid.table_6}  # fmt: skip
 FIGURES = {f"figure{n}": n for n in grid.FIGURES}
 COMMANDS = (*TABLES, *FIGURES)
+# What the command line may narrow of each command; Tables 2 and 3 have what their protocols have.
+COMMON = {"datasets", "architectures", "models", "temperatures", "seeds", "epochs", "selection_epochs", "m",
+          "learning_rate"}  # fmt: skip
+TABLE_OPTIONS = {name: COMMON | {"estimators", "gs_prior_temperature"} for name in ("table1", "table4", "figure2")}
+TABLE_OPTIONS |= {name: COMMON for name in ("table5", "table6")}
+FIGURE_OPTIONS = {"seeds", "samples", "steps"}
+AS_PUBLISHED = {f"figure{n}": {"figures_as_published"} for n, (_, fits) in grid.FIGURES.items() if fits[-1][0] == "gs"}
+FLAGS = {"figures_as_published": "as_published"}  # where a flag is not the option's name
 OWN_PROTOCOLS = {"table2": ("sop", grid_sop.KNOWN), "table3": ("mixture", grid_mixture.KNOWN)}
 
 
@@ -61,15 +69,6 @@ def require_used(command, options, given):
     if command in TABLES and not TABLES[command](options):
         allowed = "; ".join(f"{name}: {', '.join(values)}" for name, values in known.items())
         raise ValueError(f"nothing is left of {command} with these options; it has {allowed}")
-
-
-COMMON = {"datasets", "architectures", "models", "temperatures", "seeds", "epochs", "selection_epochs", "m",
-          "learning_rate"}  # fmt: skip
-TABLE_OPTIONS = {name: COMMON | {"estimators", "gs_prior_temperature"} for name in ("table1", "table4", "figure2")}
-TABLE_OPTIONS |= {name: COMMON for name in ("table5", "table6")}
-FIGURE_OPTIONS = {"seeds", "samples", "steps"}
-AS_PUBLISHED = {f"figure{n}": {"figures_as_published"} for n, (_, fits) in grid.FIGURES.items() if fits[-1][0] == "gs"}
-FLAGS = {"figures_as_published": "as_published"}  # where a flag is not the option's name
 
 
 def planned(command, options, results):

@@ -53,7 +53,8 @@ def environment_of(provenance):
 
 
 def rerun(path, data_dir=None):
-    """(result as published, result now) of one result file. RuntimeError with the child's last words if it fails."""
+    """(result as published, result now) of one result file. RuntimeError with the child's last words if it fails,
+    StoreError where the file is damaged or no result."""
     published = read_result(path)
     if "config" not in published:
         raise StoreError(f"{path} is no result of a run: it has no config")

@@ -53,8 +53,7 @@ def work(fields, results, runs, data_dir=None, device="cpu", keep=False):
     """Run one config (a dict) to its result file; what an executor's worker calls. Returns (id, seconds).
 
     Raises Busy where another process is at it, Interrupted if asked to stop, RunError for anything else that went
-    wrong. The run's folder goes once the result is stored, unless `keep`, or unless
-    `train` made it.
+    wrong. The run's folder goes once the result is stored, unless `keep`, or unless `train` made it.
     """
     from .runners import run
 

@@ -37,7 +37,8 @@ class TrainingError(ArithmeticError):
 def run(config, folder, data_dir=None, device="cpu", quiet=False, checkpoint_seconds=20.0):
     """The result (a dict) of `config`, from `folder`/result.json if it is done, else trained, scored and stored there.
 
-    Raises DataError, TrainingError, Interrupted, StoreError (damaged files), RuntimeError (no GPU).
+    Raises DataError, TrainingError, Interrupted, StoreError (damaged files), RuntimeError (no GPU), ValueError (the
+    folder is another run's, or of other images).
     """
     folder = Path(folder)
     try:

@@ -1,7 +1,8 @@
 """Where randomness comes from: one generator for each (seed, stream, step), and draws that suit float32.
 
 A generator is a pure function of its key, so a run can be resumed, sharded over machines or trained beside other
-replicas and still meet the same noise. Functions that compute take noise as an argument; only this file draws.
+replicas and still meet the same noise. Functions that compute take noise as an argument; only
+this file and `philox` draw.
 """
 
 from __future__ import annotations

@@ -92,4 +92,3 @@ def draw(law, seeds, stream, step, number, shape, dtype, xp):
     rest = xp.asarray(numpy.array([[number], [step], [zlib.crc32(stream.encode())]], numpy.uint64))
     made = _block(law, dtype, xp)(xp.arange(blocks, dtype=numpy.uint64), *rest, *keys)
     return xp.reshape(xp.reshape(xp.stack(made, axis=-1), (len(seeds), -1))[:, :n], (len(seeds), *shape))
-

@@ -23,17 +23,17 @@ def test_torchs_whole_step_takes_our_steps(model):
     params = {f"{i}.{j}": a.numpy().copy() for i, pair in enumerate(layers) for j, a in enumerate(pair)}
     start = {name: p.copy() for name, p in params.items()}
     step = gpu_rivals.torch_whole_step(layers, data, drawn)
-    for _ in range(4):
+    for _ in range(12):
         step()
     adam = models.Adam(params, gpu_rivals.RATE)
     torch.manual_seed(1)
-    for _ in range(4):
+    for _ in range(12):
         leaves = {name: torch.tensor(p, requires_grad=True) for name, p in params.items()}
         drawn([(leaves[f"{i}.0"], leaves[f"{i}.1"]) for i in range(len(layers))], data).backward()
         adam.step(params, {name: leaf.grad.numpy() for name, leaf in leaves.items()})
     for name, ours in params.items():
         theirs = layers[int(name[0])][int(name[2])].numpy()
-        assert numpy.linalg.norm(ours - theirs) < 0.02 * numpy.linalg.norm(ours - start[name])
+        assert numpy.linalg.norm(ours - theirs) < 2e-3 * numpy.linalg.norm(ours - start[name])
 
 
 def test_every_installed_rival_is_timed():
