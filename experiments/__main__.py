@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .commands import data, kinds, measure, quickstart, report, speed, tables, train
-from .stopping import Interrupted
-from .train import TrainingError
+try:  # the imports take a second, in which Ctrl-C means what it means later
+    from .commands import data, kinds, measure, quickstart, report, speed, tables, train
+    from .stopping import Interrupted
+    from .train import TrainingError
+except KeyboardInterrupt:
+    sys.exit("\nInterrupted.")
 
 EXAMPLES = """examples:
   python -m experiments quickstart

@@ -46,6 +46,8 @@ class Options:
         for name in ("rounds", "steps", "images"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if "jax" in self.libraries and self.steps % peers.SCAN:
+            raise ValueError(f"steps must be a multiple of {peers.SCAN}, which JAX takes at once; got {self.steps}")
         if not self.seconds > 0:
             raise ValueError(f"seconds must be greater than 0, got {self.seconds}")
 

@@ -123,8 +123,8 @@ def _swept(model, architecture, peer, seconds, barrier):
             barrier.wait(timeout=900)
             started, cpu, steps = time.perf_counter(), time.process_time(), 0
             while time.perf_counter() - started < 1:
-                trainer.run(25)
-                steps += 25
+                trainer.run(peers.SCAN)
+                steps += peers.SCAN
             spent = (steps, time.perf_counter() - started, time.process_time() - cpu)
             totals[name] = [a + b for a, b in zip(totals[name], spent, strict=True)]
     return totals

@@ -11,7 +11,8 @@ from . import cost, data, grid, grid_base, grid_mixture, grid_sop, sweep, tables
 from .progress import clock
 from .replicas import shared
 from .run_folders import remove_done
-from .store import load_results
+from .state import require_same_data
+from .store import load_meta, load_results
 
 TABLES = {"table1": grid.table_1, "table2": grid_sop.table_2, "table3": grid_mixture.table_3, "table4": grid.table_1,
           "figure2": grid.table_1, "table5": grid.table_5, "table6": grid.table_6}  # fmt: skip
@@ -98,7 +99,20 @@ def run(commands, options, results_folder, runs_folder, say, part=None, replicas
             todo = ours
         if not todo:
             return failed
+        _require_same_images(configs, results, results_folder, execution.get("data_dir"))
         failed |= sweep.execute(todo, results_folder, runs_folder, say=say, replicas=replicas, **execution)
+
+
+def _require_same_images(configs, results, folder, data_dir):
+    """ValueError where results of a user's file, which would be counted as done, are of other images than it now holds;
+    DataError where it cannot be read."""
+    now = {}
+    for config in configs:
+        name = getattr(config, "dataset", "")
+        if config.id in results and name.endswith(".npz"):
+            if name not in now:
+                now[name] = data.load(name, data_dir, progress=False)
+            require_same_data(Path(folder) / f"{config.id}.json", results[config.id]["dataset"]["sha256"], now[name])
 
 
 def places(commands, options, results, together=False):
@@ -148,15 +162,16 @@ def estimate_plans(plans, results_folder, data_dir=None, workers=None):
 
 
 def begun(plans, results_folder, runs_folder):
-    """How many of the missing runs have a checkpoint, of their own or of a group."""
+    """(how many of the missing runs have a checkpoint, of their own or of a group, seconds that they have trained)."""
     missing = sweep.pending(upper_bound(plans, load_results(results_folder)), results_folder)
-    units = sweep.units(missing, 1, runs_folder)
-    ids = {c.id for c in missing}
-    return sum(
-        sum(c.id in ids for c in unit.configs)
-        for unit in units
-        if (Path(runs_folder) / (unit.group or unit.configs[0].id) / "checkpoint.npz").exists()
-    )
+    ids, count, seconds = {c.id for c in missing}, 0, 0.0
+    for unit in sweep.units(missing, 1, runs_folder):
+        path = Path(runs_folder) / (unit.group or unit.configs[0].id) / "checkpoint.npz"
+        if path.exists():
+            asked = sum(c.id in ids for c in unit.configs)
+            count += asked
+            seconds += load_meta(path)["seconds"] * asked / len(unit.configs)
+    return count, seconds
 
 
 def upper_bound(plans, results):

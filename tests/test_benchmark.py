@@ -123,6 +123,12 @@ def test_one_core_holds_for_threads_started_inside_and_is_put_back():
 
 
 @pytest.mark.slow
+def test_steps_are_whole_loops_where_a_library_loops():
+    assert benchmark.Options(libraries=("torch",), steps=7).steps == 7
+    with pytest.raises(ValueError, match="steps must be a multiple of 25, which JAX takes at once; got 7"):
+        benchmark.Options(libraries=("torch", "jax"), steps=7)
+
+
 def test_steps_are_timed_with_all_threads():
     options = benchmark.Options(libraries=("autograd",), rounds=1, steps=1)
     steps = [{"model": "igr_i", "architecture": "linear"}]

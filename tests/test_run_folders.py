@@ -77,6 +77,26 @@ def test_a_group_meets_the_images_that_it_began_with(tmp_path):
         replica_group.Group(configs, data.load(path), numpy, tmp_path / "checkpoint.npz")
 
 
+def test_a_sweep_meets_the_images_that_its_results_are_of(tmp_path):
+    path, folders = images(tmp_path / "mine.npz", 1), (tmp_path / "results", tmp_path / "runs")
+    options = reproduce.narrowed(
+        "smoke", datasets=(path,), models=("gs",), estimators=("plain",), temperatures=(0.5,), seeds=(1,), epochs=1, m=2
+    )
+    options = dataclasses.replace(options, training_images=0)
+
+    def go(*seeds):
+        more = dataclasses.replace(options, seeds=seeds)
+        return reproduce.run(("table1",), more, *folders, QUIET["say"], make_executor=inline)
+
+    assert go(1) == {}
+    images(tmp_path / "mine.npz", 2)
+    assert go(1) == {}  # nothing is to be run
+    with pytest.raises(ValueError, match="seed1-.*json is of other images"):
+        go(1, 2)
+    images(tmp_path / "mine.npz", 1)
+    assert go(1, 2) == {} and len(list(folders[0].glob("*.json"))) == 2
+
+
 def test_an_approximation_is_not_another_ones(tmp_path):
     config = plan.ApproximationConfig(model="gs", n_categories=4, samples=10, steps=2, law_draws=10)
     approximate.run(config, tmp_path)
@@ -208,8 +228,9 @@ def test_an_estimate_says_what_was_begun(tmp_path, capsys, monkeypatch):
     configs = reproduce.upper_bound(
         [(("table1",), reproduce.narrowed("smoke", models=("gs",), temperatures=(0.5,), seeds=(1, 2)))], {}
     )
-    store.save_checkpoint(tmp_path / "runs" / configs[0].id / "checkpoint.npz", {}, {})
-    assert main(options) == 0 and "1 of them were begun" in capsys.readouterr().out
+    store.save_checkpoint(tmp_path / "runs" / configs[0].id / "checkpoint.npz", {}, {"seconds": 61.0})
+    assert main(options) == 0
+    assert "1 of them were begun, and go on from checkpoints with 1 min 1 s of that" in capsys.readouterr().out
     assert main([*options, "--shard", "1/2"]) == 2
 
 

@@ -14,7 +14,7 @@ from ..tables import benchmark as benchmark_tables
 
 BENCHMARK_HELP = {
     "rounds": "turns of every contestant",
-    "steps": "training steps a turn, a multiple of 25",
+    "steps": f"training steps a turn, with JAX a multiple of {peers.SCAN}",
     "images": "images scored a turn",
 }
 

@@ -16,6 +16,7 @@ import importlib
 import os
 
 XLA_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+SCAN = 25  # steps in one compiled loop, where a library has such loops
 LIBRARIES = {"jax": "jax_peer", "torch": "torch_peer", "autograd": "autograd_peer"}
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy
 from jax import lax
 
-STEPS = 25  # steps in one compiled loop
+from . import SCAN
 
 
 def mlp(params, prefix, x):
@@ -159,7 +159,7 @@ version = jax.__version__
 
 
 def trainers(task):
-    return {"JAX, a step at a time": Trainer(task, 1), "JAX, scan": Trainer(task, STEPS)}
+    return {"JAX, a step at a time": Trainer(task, 1), "JAX, scan": Trainer(task, SCAN)}
 
 
 def scorer(task):
