@@ -6,7 +6,9 @@ import re
 import tempfile
 from pathlib import Path
 
-from . import grid, prose, prose_readme, prose_statements, published, reproduce, tables
+from . import grid, prose, published, reproduce, tables
+from .prose import page as page_prose
+from .prose import readme as readme_prose
 from .store import load_results, read_json, write_atomically
 from .tables import approximations, benchmark, claims, comparison, probes
 
@@ -101,6 +103,6 @@ def mistaken():
     numbers = prose.Numbers(load_results(RESULTS), published.SHEETS)
     return [
         f"{path.name}: {mistake}"
-        for path, statements in ((README, prose_readme.README), (PAGE, prose_statements.PAGE))
+        for path, statements in ((README, readme_prose.README), (PAGE, page_prose.PAGE))
         for mistake in prose.mistakes(path.read_text(encoding="utf-8"), statements, numbers)
     ]

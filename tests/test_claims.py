@@ -10,7 +10,7 @@ import scipy.stats
 
 from experiments import published, reproduce, tables
 from experiments.grid import PRESETS
-from experiments.tables import claims
+from experiments.tables import claims, welch
 
 
 @pytest.mark.parametrize(
@@ -21,24 +21,24 @@ from experiments.tables import claims
      ([5.0, 5.1, 5.2], [1.0, 1.1], "3 against 2", "holds")],
 )  # fmt: skip
 def test_a_comparison_says_its_seeds_and_what_they_allow(a, b, seeds, verdict):
-    text, paper, *rest = claims.compare(a, b)
+    text, paper, *rest = welch.compare(a, b)
     assert rest == [seeds, verdict] and paper == "—"
-    assert claims.compare(a, b, ((-1.5, 0.1), (2.25, 3.0)))[1] == "−1.50 against 2.25"
-    assert claims.compare(a, b, (None, (2.25, 3.0)))[1] == "—"
+    assert welch.compare(a, b, ((-1.5, 0.1), (2.25, 3.0)))[1] == "−1.50 against 2.25"
+    assert welch.compare(a, b, (None, (2.25, 3.0)))[1] == "—"
     assert text == f"{sum(a) / len(a):.2f} against {sum(b) / len(b):.2f}"
 
 
 def test_welch_decides():
     """Variance 2 a side, two seeds: two degrees of freedom, and t = 4.303 times sqrt(2) is the border, 6.085."""
-    assert claims.compare([0.0, 2.0], [-6.0, -4.0])[3] == "not told apart"
-    assert claims.compare([0.0, 2.0], [-6.2, -4.2])[3] == "holds"
-    assert claims.compare([1.0, 1.0], [2.0, 2.0])[3] == "reversed"  # no spread at all
+    assert welch.compare([0.0, 2.0], [-6.0, -4.0])[3] == "not told apart"
+    assert welch.compare([0.0, 2.0], [-6.2, -4.2])[3] == "holds"
+    assert welch.compare([1.0, 1.0], [2.0, 2.0])[3] == "reversed"  # no spread at all
     rng = numpy.random.default_rng(3)
     told = 0
     for _ in range(200):
         a, b = rng.normal(0, 1, rng.integers(2, 6)), rng.normal(1.5, 2, rng.integers(2, 6))
         found = scipy.stats.ttest_ind(a, b, equal_var=False).pvalue < 0.05
-        assert (claims.compare(a, b)[3] != "not told apart") == found
+        assert (welch.compare(a, b)[3] != "not told apart") == found
         told += found
     assert 20 < told < 180
 
@@ -87,7 +87,7 @@ def test_the_seeds_that_are_there_are_counted():
             results[config.id] = {"id": config.id, "config": config.as_dict(), "metrics": metrics}
     rows = list(claims.rows({"table1": published.Sheet("table1", (sheet,))}, results))
     assert rows == [
-        ("IGR-I beats GS", "mnist linear", claims.METRICS[metric], "−90.00 against −95.00", "−94.65 against −106.17",
+        ("IGR-I beats GS", "mnist linear", welch.METRICS[metric], "−90.00 against −95.00", "−94.65 against −106.17",
          "2 against 1", "as claimed (one seed, not tested)")
         for metric in ("as_published", "loglik", "discrete_elbo")
     ]  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .prose import Statement as S
-from .prose_statements import DEEP, LINEAR, SCRIPT, above, both, lead, spread, welch_gap
+from . import Statement as S
+from .parts import DEEP, LINEAR, SCRIPT, above, both, lead, spread, welch_gap
 
 README = [
     S(

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy
 
-from . import reproduce
-from .tables import comparison
+from .. import reproduce
+from ..tables import comparison
 
 NUMBER = r"([−-]?(?:\d+\.?\d*|\.\d+))"
 TINY = 1e-9
