@@ -8,7 +8,7 @@ import sys
 try:  # the imports take a second, in which Ctrl-C means what it means later
     from .commands import data, kinds, measure, quickstart, report, speed, tables, train
     from .stopping import Interrupted
-    from .train import TrainingError
+    from .watch import TrainingError
 except KeyboardInterrupt:
     sys.exit("\nInterrupted.")
 

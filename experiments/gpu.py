@@ -15,7 +15,7 @@ from pathlib import Path
 
 from igr_ref.backend import device_namespace
 
-from . import gpu_check, gpu_rivals, gpu_timing
+from . import gpu_check, gpu_hours, gpu_rivals, gpu_timing
 from .store import provenance, write_json
 
 GRACE = 120  # seconds for a command that was asked to stop to reach a checkpoint
@@ -69,7 +69,7 @@ def measure(
     part("steps", lambda: gpu_timing.steps(xp, replicas, dataset, seconds, rate, say))
     part("scoring", lambda: gpu_timing.scoring(xp, device, dataset, scored, m, say))
     if isinstance(record["steps"], list) and isinstance(record["scoring"], list):
-        part("extrapolated", lambda: gpu_timing.extrapolated(record["steps"], record["scoring"]))
+        part("extrapolated", lambda: gpu_hours.extrapolated(record["steps"], record["scoring"]))
     if rivals:
         timings = gpu_rivals.timings
         part("rivals", lambda: timings(device, replicas, dataset.train, seconds, gpu_timing.PAIRS, say=say))

@@ -1,4 +1,4 @@
-"""How fast a device trains: steps of groups of replicas, the rates of its products and copies, and what follows.
+"""How fast a device trains: steps of groups of replicas, and the rates of its products and copies.
 
 Work of one training step and replica: each layer costs 2 B in out operations for each of its products, forward, weight
 gradient and (but for the first layer of the encoder) input gradient; all else is left out, so the shares of the
@@ -14,7 +14,7 @@ import numpy
 from igr_ref import noise
 from igr_ref.backend import to_host
 
-from . import gpu_graph, grid
+from . import gpu_graph
 from .data import Dataset
 from .plan import RunConfig
 from .replica_group import Group
@@ -147,51 +147,3 @@ def scoring(xp, device, dataset, images, m, say=lambda text: None):
         rows.append({"architecture": architecture, "model": model, "m": m, "seconds_an_image": seconds})
         say(str(rows[-1]))
     return rows
-
-
-def interpolated(rows, architecture, model, replicas):
-    """Seconds of a step of so many replicas, linearly between those measured; models not measured count as IGR-I."""
-    for name in (model, "igr_i"):
-        known = sorted(
-            (row["replicas"], row["best"])
-            for row in rows
-            if (row["architecture"], row["model"]) == (architecture, name) and "best" in row
-        )
-        if known:
-            break
-    if len(known) == 1:
-        return known[0][1] * max(1.0, replicas / known[0][0])
-    return float(numpy.interp(replicas, *map(list, zip(*known, strict=True)))) if known else None
-
-
-def extrapolated(rows, scores, options=None, images=60_000, scored=10_000):
-    """What the measured steps mean for one run of the paper, by itself and as a share of a group, and for Table 1.
-
-    Table 1's groups are those that `replicas.units` makes: the ten temperatures of a selection, the five final seeds.
-    """
-    options = options or grid.PRESETS["paper"]
-    batches = images // 100
-    single = []
-    for row in rows:
-        if "best" in row:
-            seconds = row["best"] * batches * options.epochs
-            names = ("architecture", "model", "replicas")
-            single.append({name: row[name] for name in names} | {"hours": seconds / 3600 / row["replicas"]})
-    training = scoring_seconds = 0.0
-    for cell in grid.table_1(options):
-        for group in (cell.selection(options), [None] * len(options.seeds)):
-            epochs = group[0].epochs if group and group[0] is not None else options.epochs
-            step = interpolated(rows, cell.architecture, cell.model, len(group)) if group else 0.0
-            if step is None:
-                continue
-            training += step * batches * epochs
-            same = [s for s in scores if s["architecture"] == cell.architecture]
-            near = [s for s in same if s["model"] == cell.model] or same
-            scoring_seconds += len(group) * scored * near[0]["seconds_an_image"] if near else 0.0
-    assumed = f"{images} images, batch 100, {options.epochs} epochs, {scored} scored images, for every data set"
-    return {
-        "assumed": f"{assumed}; one group at a time",
-        "run_of_the_paper_hours_each": single,
-        "table_1_training_hours": training / 3600,
-        "table_1_scoring_hours": scoring_seconds / 3600,
-    }

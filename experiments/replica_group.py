@@ -14,7 +14,7 @@ from igr_ref.models import Adam
 from .replica_program import Streams, Together
 from .state import require_same_data
 from .store import load_checkpoint, save_checkpoint
-from .train import DIVERGED, TrainingError, diagnosis, monitored_point
+from .watch import DIVERGED, TrainingError, diagnosis, monitored_point
 
 
 class Group:

@@ -15,7 +15,8 @@ import numpy
 
 from igr_ref import models, noise, philox
 
-from .programs import DRAW, program
+from .program_vae import DRAW
+from .programs import program
 
 
 class Streams:

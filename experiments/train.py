@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import time
 from pathlib import Path
 
@@ -25,13 +24,9 @@ from .progress import Progress, clock
 from .state import State, require_same_data, require_same_run
 from .stopping import Interrupted, StopRequests
 from .store import Log, parameter_hash, provenance, read_result, write_json, write_result
+from .watch import DIVERGED, TrainingError, diagnosis, monitored_point
 
 AHEAD = 32  # steps whose generators are made together
-DIVERGED = 1e6  # nats an image: a thousand times what any model of 784 pixels starts from
-
-
-class TrainingError(ArithmeticError):
-    """NaN or divergence: names the run, the step and the quantity."""
 
 
 def run(config, folder, data_dir=None, device="cpu", quiet=False, checkpoint_seconds=20.0):
@@ -171,36 +166,3 @@ def _end_of_epoch(config, state, dataset, epoch, batches, xp):
     state.epoch_loss = 0.0
     point |= monitored_point(config, state.program, dataset, epoch, xp)
     state.history.append(point)
-
-
-def monitored_point(config, program, dataset, epoch, xp):
-    """{name: mean ELBO of the validation or test images} where the epoch is to be monitored, else {}.
-
-    TrainingError if the mean is not finite.
-    """
-    every = config.monitor_every
-    if not (every and (epoch % every == 0 or epoch == config.epochs)):
-        return {}
-    _, validation, test = dataset.split(config.validation)
-    images = validation if config.validation else test
-    total = 0.0
-    for start in range(0, len(images), 1000):
-        x = xp.asarray(dataset.floats(images[start : start + 1000], config.dtype))
-        rng = noise.generator(config.seed, "monitor", start)
-        total += float(program.monitor(x, rng).sum())
-    mean = total / len(images)
-    if not math.isfinite(mean):
-        raise TrainingError(f"{config.id}: {program.monitored} became {mean} in epoch {epoch}")
-    return {program.monitored: mean}
-
-
-def diagnosis(config, step, loss, parts, xp):
-    """Which quantity went wrong first, in words."""
-    bad = [name for name, array in parts.items() if not bool(xp.all(xp.isfinite(array)))]
-    what = f"NaN or infinity in: {', '.join(bad)}" if bad else f"the loss grew beyond {DIVERGED:g} nats an image"
-    if not bad and not math.isfinite(loss):
-        what = "it was found after further steps, which no longer tell the quantity"
-    return (
-        f"{config.id} stopped at step {step}: mean loss {loss}; {what}. "
-        "A smaller learning rate or a higher temperature is the usual remedy; a checkpoint, if there is one, is intact."
-    )

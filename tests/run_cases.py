@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy
 
-from experiments import plan, programs, stopping
+from experiments import fitted_prior, plan, stopping
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = plan.RunConfig(epochs=2, n_variables=4, n_categories=3, m=20, law="simulated", law_draws=50,
@@ -24,7 +24,7 @@ def quick_priors(monkeypatch, folder):
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     fits = {"igr_i_prior": (-0.6, -0.1), "igr_sb_prior": (numpy.array([-1.0, -0.5]), numpy.array([0.1, 0.2]))}
     for name, value in fits.items():
-        monkeypatch.setattr(programs.prior, name, lambda k, value=value: value)
+        monkeypatch.setattr(fitted_prior.prior, name, lambda k, value=value: value)
 
 
 def stopping_after(looks):

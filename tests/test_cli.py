@@ -9,15 +9,15 @@ import numpy
 import pytest
 
 from experiments import __main__ as cli
-from experiments import grid, plan, programs, published, report
+from experiments import fitted_prior, grid, plan, published, report
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(programs.prior, "igr_i_prior", lambda k: (-0.6, -0.1))
-    monkeypatch.setattr(programs.prior, "igr_sb_prior", lambda k: (numpy.full(k - 1, -1.0), numpy.zeros(k - 1)))
+    monkeypatch.setattr(fitted_prior.prior, "igr_i_prior", lambda k: (-0.6, -0.1))
+    monkeypatch.setattr(fitted_prior.prior, "igr_sb_prior", lambda k: (numpy.full(k - 1, -1.0), numpy.zeros(k - 1)))
 
 
 def test_quickstart_end_to_end(tmp_path, monkeypatch, capsys):

@@ -10,7 +10,7 @@ import tracemalloc
 import numpy
 import pytest
 
-from experiments import evaluate, plan, programs
+from experiments import codes, evaluate, fitted_prior, plan
 from igr_ref import Categorical, models, noise
 from igr_ref.numerics import logsumexp
 
@@ -26,7 +26,7 @@ class Tiny:
             model=kind, n_variables=2, n_categories=3, m=m, temperature=0.5, dtype="float64", seed=seed, **options
         )
         rng = noise.generator(seed, "tiny")
-        self.model = models.VAE(programs.family(self.config, PRIORS[kind]), models.Bernoulli(), 5)
+        self.model = models.VAE(fitted_prior.family(self.config, PRIORS[kind]), models.Bernoulli(), 5)
         self.params = {k: sharpness * p for k, p in self.model.init(rng, "float64").items()}
         self.images = (rng.random((6, 5)) < 0.5).astype(numpy.uint8)
         x = self.images.astype(float)
@@ -110,8 +110,8 @@ def test_blocks_do_not_change_the_scores(monkeypatch):
     tiny = Tiny("igr_i", m=50)
     whole = tiny.scores()
     for rows, block in ((7, 4000), (50, 13), (3, 7), (1_000_000, 50)):
-        monkeypatch.setattr(evaluate, "ROWS", rows)
-        monkeypatch.setattr(evaluate, "BLOCK", block)
+        monkeypatch.setattr(codes, "ROWS", rows)
+        monkeypatch.setattr(codes, "BLOCK", block)
         for name, value in tiny.scores().items():
             numpy.testing.assert_allclose(value, whole[name], rtol=1e-10)
 
@@ -146,7 +146,7 @@ def test_a_category_of_probability_zero_is_never_drawn():
         log_probs = numpy.log(probs)
     grid = numpy.concatenate([numpy.linspace(1e-7, 1 - 1e-7, 1001), [2.0**-25, 1 - 2.0**-24]]).astype("f4")
     u = numpy.stack([grid] * 3, axis=-1)
-    code = (u[..., None] >= evaluate.thresholds(log_probs)).sum(axis=-1)
+    code = (u[..., None] >= codes.thresholds(log_probs)).sum(axis=-1)
     assert numpy.isfinite(log_probs[numpy.arange(3), code]).all()
     numpy.testing.assert_array_equal(code, Categorical(numpy.log(numpy.maximum(probs, 1e-300)), 1e-6).index(u))
 
@@ -158,9 +158,9 @@ def test_log_probabilities_of_codes_from_their_indicators():
     with numpy.errstate(divide="ignore"):
         log_probs = numpy.log(probs)
     u = noise.uniform(rng, (4, 200, 3), "float32")
-    above = u[..., None] >= evaluate.thresholds(log_probs)[:, None]
+    above = u[..., None] >= codes.thresholds(log_probs)[:, None]
     want = numpy.take_along_axis(log_probs[:, None], above.sum(axis=-1)[..., None], axis=-1)[..., 0].sum(axis=-1)
-    d, start = evaluate.differences(log_probs, "float64")
+    d, start = codes.differences(log_probs, "float64")
     got = start[:, None] + numpy.einsum("nd,nsd->ns", d[:, :-1], above.reshape(4, 200, -1))
     numpy.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
@@ -181,7 +181,7 @@ def test_scores_in_float32_are_within_a_thousandth_of_a_nat(architecture):
     """At full size, with logits as large as a trained decoder's, against the same codes scored in float64."""
     config = plan.RunConfig(model="gs", architecture=architecture, m=200, temperature=0.5)
     rng = noise.generator(4, "scores")
-    model = models.VAE(programs.family(config, {}), models.Bernoulli(), 784, architecture)
+    model = models.VAE(fitted_prior.family(config, {}), models.Bernoulli(), 784, architecture)
     params = {name: (2.5 if "decoder" in name else 1.0) * p for name, p in model.init(rng, "float64").items()}
     params["decoder.0.bias"] = params["decoder.0.bias"] - 4.0
     images = (rng.random((4, 784)) < 0.2).astype(numpy.uint8)

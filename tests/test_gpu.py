@@ -12,7 +12,7 @@ import pytest
 
 import igr_ref
 from experiments import __main__ as cli
-from experiments import gpu, gpu_cases, gpu_check, gpu_rivals, gpu_timing, grid, plan, programs
+from experiments import fitted_prior, gpu, gpu_cases, gpu_check, gpu_hours, gpu_rivals, gpu_timing, grid, plan
 from igr_ref import models
 
 from .strict_array import NAMESPACE
@@ -21,8 +21,8 @@ from .strict_array import NAMESPACE
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(programs.prior, "igr_i_prior", lambda k: (-0.6, -0.1))
-    monkeypatch.setattr(programs.prior, "igr_sb_prior", lambda k: (numpy.full(k - 1, -1.0), numpy.zeros(k - 1)))
+    monkeypatch.setattr(fitted_prior.prior, "igr_i_prior", lambda k: (-0.6, -0.1))
+    monkeypatch.setattr(fitted_prior.prior, "igr_sb_prior", lambda k: (numpy.full(k - 1, -1.0), numpy.zeros(k - 1)))
 
 
 def test_every_check_runs_on_an_array_that_is_no_numpy_array():
@@ -112,11 +112,11 @@ def test_work_of_a_step():
 def test_what_the_times_mean():
     rows = [{"architecture": a, "model": "igr_i", "replicas": r, "best": 0.001 * (1 + r)}
             for a in ("linear", "nonlinear") for r in (1, 5, 50)]  # fmt: skip
-    assert gpu_timing.interpolated(rows, "linear", "igr_i", 10) == pytest.approx(0.011)
-    assert gpu_timing.interpolated(rows, "linear", "gs", 5) == pytest.approx(0.006)  # not measured: as IGR-I
-    assert gpu_timing.interpolated([], "linear", "gs", 5) is None
+    assert gpu_hours.interpolated(rows, "linear", "igr_i", 10) == pytest.approx(0.011)
+    assert gpu_hours.interpolated(rows, "linear", "gs", 5) == pytest.approx(0.006)  # not measured: as IGR-I
+    assert gpu_hours.interpolated([], "linear", "gs", 5) is None
     scores = [{"architecture": a, "model": "gs", "seconds_an_image": 0.002} for a in ("linear", "nonlinear")]
-    out = gpu_timing.extrapolated(rows, scores)
+    out = gpu_hours.extrapolated(rows, scores)
     cells = grid.table_1(grid.PRESETS["paper"])
     steps = 600 * 300
     assert out["table_1_training_hours"] == pytest.approx(len(cells) * steps * (0.011 + 0.006) / 3600)

@@ -9,7 +9,7 @@ import types
 import numpy
 import pytest
 
-from experiments import data, gpu_graph, gpu_timing, programs, replica_group, replica_training
+from experiments import data, fitted_prior, gpu_graph, gpu_timing, replica_group, replica_training
 from igr_ref import models
 
 from .replica_cases import seeds, seeds_and_temperatures
@@ -54,8 +54,8 @@ class Products:
 @pytest.fixture
 def cuda(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(programs.prior, "igr_i_prior", lambda k: (-0.6, -0.1))
-    monkeypatch.setattr(programs.prior, "igr_sb_prior", lambda k: (numpy.full(k - 1, -1.0), numpy.zeros(k - 1)))
+    monkeypatch.setattr(fitted_prior.prior, "igr_i_prior", lambda k: (-0.6, -0.1))
+    monkeypatch.setattr(fitted_prior.prior, "igr_sb_prior", lambda k: (numpy.full(k - 1, -1.0), numpy.zeros(k - 1)))
     monkeypatch.setattr(gpu_graph, "Products", Products)
     device = types.SimpleNamespace(synchronize=lambda: None)
     pool = types.SimpleNamespace(malloc=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 import pytest
 
-from experiments import data, plan, programs
+from experiments import data, plan, program_vae, programs
 from igr_ref import noise
 from igr_ref.estimators.control_variates import bernoulli_decoder_hvp
 from igr_ref.estimators.rebar import PairedNoise, variance_gradient
@@ -89,7 +89,7 @@ def plain_step(program, x, rng, coupled):
     params = {name: p.astype("f8") for name, p in program.params.items()}
     model, control = program.model, part(params, "control")
     path = program.draw(rng, len(x), program.config.n_samples)
-    uniforms = None if coupled else programs.drawn("uniform", rng, path.shape, program.config.dtype, numpy)
+    uniforms = None if coupled else program_vae.drawn("uniform", rng, path.shape, program.config.dtype, numpy)
     x, path = x.astype("f8"), path.astype("f8")
     pair = PairedNoise(path, None if coupled else uniforms.astype("f8"))
     o, saved = model.encode(params, x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 import pytest
 
-from experiments import data, plan, programs, replica_group, replica_program, store, sweep
+from experiments import data, plan, program_vae, replica_group, replica_program, store, sweep
 from igr_ref import models, noise
 
 from .replica_cases import QUIET, seeds, seeds_and_temperatures, trained_alone, trained_group
@@ -175,7 +175,7 @@ def test_draws_made_ahead_are_the_draws(ahead):
         got = streams.at("train", step)
         singles = [noise.generator(seed, "train", step) for seed in (5, 7, 5)]
         for law, shape, dtype in requests:
-            want = numpy.stack([programs.DRAW[law](rng, shape, dtype) for rng in singles])
+            want = numpy.stack([program_vae.DRAW[law](rng, shape, dtype) for rng in singles])
             out = got.draw(law, shape, dtype, numpy)
             assert out.dtype == want.dtype and out.tobytes() == want.tobytes()
         if ahead and step in (2, 8):

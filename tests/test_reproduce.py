@@ -9,15 +9,15 @@ import numpy
 import pytest
 
 from experiments import __main__ as cli
-from experiments import grid, grid_mixture, grid_sop, paper_numbers, programs, reproduce, sweep
+from experiments import estimates, fitted_prior, grid, grid_mixture, grid_sop, paper_numbers, reproduce, sweep
 from experiments.tables import comparison
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(programs.prior, "igr_i_prior", lambda k: (-0.6, -0.1))
-    monkeypatch.setattr(programs.prior, "igr_sb_prior", lambda k: (numpy.full(k - 1, -1.0), numpy.zeros(k - 1)))
+    monkeypatch.setattr(fitted_prior.prior, "igr_i_prior", lambda k: (-0.6, -0.1))
+    monkeypatch.setattr(fitted_prior.prior, "igr_sb_prior", lambda k: (numpy.full(k - 1, -1.0), numpy.zeros(k - 1)))
 
 
 def fake(config, elbo, bound=-100.0):
@@ -116,15 +116,15 @@ def test_a_table_and_a_figure_end_to_end(tmp_path):
         path, _ = comparison.figure(name, options, results, tmp_path / f"{name}.png")
         assert path.read_bytes().startswith(b"\x89PNG")
     assert comparison.ordering(options, results)
-    rows, _ = reproduce.estimate(("table1", "figure4"), options, folders[0])
+    rows, _ = estimates.estimate(("table1", "figure4"), options, folders[0])
     assert rows == []  # nothing is missing any more
 
 
 def test_estimates_cover_what_is_missing(tmp_path):
     options = dataclasses.replace(grid.PRESETS["smoke"], models=("gs",), estimators=("plain",), epochs=2)
-    rows, wall = reproduce.estimate(("table1",), options, tmp_path, workers=2)
+    rows, wall = estimates.estimate(("table1",), options, tmp_path, workers=2)
     assert [count for _, count, _ in rows] == [2, 1] and wall > 0
-    assert "3 runs" in reproduce.cost_text(rows, wall, 2)
+    assert "3 runs" in estimates.cost_text(rows, wall, 2)
 
 
 def test_unknown_presets_are_named():

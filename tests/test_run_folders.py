@@ -17,8 +17,9 @@ import pytest
 from experiments import (
     approximate,
     data,
+    estimates,
+    fitted_prior,
     plan,
-    programs,
     reproduce,
     rerun,
     run_folders,
@@ -220,7 +221,7 @@ def test_a_lock_of_a_removed_folder_is_none(tmp_path, monkeypatch):
 
 
 def test_an_estimate_says_what_was_begun(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(reproduce.cost, "run_seconds", lambda config, data_dir: 1.0)
+    monkeypatch.setattr(estimates.cost, "run_seconds", lambda config, data_dir: 1.0)
     options = ["table1", "--models", "gs", "--temperatures", "0.5", "--seeds", "1", "2",
                "--runs", str(tmp_path / "runs"),
                "--results", str(tmp_path / "results"), "--workers", "1", "--estimate"]  # fmt: skip
@@ -268,10 +269,10 @@ def test_flags_that_change_nothing_are_said(tmp_path, capsys):
 
 @pytest.mark.parametrize("broken", ["file", "folder", "keys", "no home"])
 def test_a_prior_cache_that_cannot_be_read_costs_time_alone(broken, tmp_path, monkeypatch):
-    monkeypatch.setattr(programs.prior, "igr_i_prior", lambda k: (-0.5, -0.25))
+    monkeypatch.setattr(fitted_prior.prior, "igr_i_prior", lambda k: (-0.5, -0.25))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     config = plan.RunConfig(model="igr_i", n_categories=3)
-    assert programs.fitted_prior(config) == {"mu": -0.5, "log_sigma": -0.25}
+    assert fitted_prior.fitted_prior(config) == {"mu": -0.5, "log_sigma": -0.25}
     (path,) = tmp_path.rglob("*.json")
     if broken == "file":
         path.unlink()
@@ -283,8 +284,8 @@ def test_a_prior_cache_that_cannot_be_read_costs_time_alone(broken, tmp_path, mo
     elif broken == "keys":
         store.write_result(path, {"id": path.stem})
     else:
-        monkeypatch.setattr(programs, "cache_folder", lambda: pathlib.Path("~nobody-of-that-name/x").expanduser())
-    assert programs.fitted_prior(config) == {"mu": -0.5, "log_sigma": -0.25}
+        monkeypatch.setattr(fitted_prior, "cache_folder", lambda: pathlib.Path("~nobody-of-that-name/x").expanduser())
+    assert fitted_prior.fitted_prior(config) == {"mu": -0.5, "log_sigma": -0.25}
 
 
 def test_memory_that_is_not_there_is_one_line(tmp_path, capsys):

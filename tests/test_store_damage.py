@@ -8,7 +8,7 @@ import json
 import numpy
 import pytest
 
-from experiments import data, data_formats, plan, programs, report, store, sweep
+from experiments import data, data_formats, fitted_prior, plan, report, store, sweep
 
 from .sweep_cases import SMALL, tiny_images
 
@@ -153,15 +153,15 @@ def test_a_damaged_prior_in_the_cache_is_fitted_again(tmp_path, monkeypatch):
     """A flipped digit there would train every later model with another prior."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     fits = []
-    monkeypatch.setattr(programs.prior, "igr_i_prior", lambda k: (fits.append(k), (-0.625, -0.125))[1])
+    monkeypatch.setattr(fitted_prior.prior, "igr_i_prior", lambda k: (fits.append(k), (-0.625, -0.125))[1])
     config = plan.RunConfig(model="igr_i")
-    assert programs.fitted_prior(config) == programs.fitted_prior(config) == {"mu": -0.625, "log_sigma": -0.125}
+    assert fitted_prior.fitted_prior(config) == fitted_prior.fitted_prior(config) == {"mu": -0.625, "log_sigma": -0.125}
     assert len(fits) == 1
     (path,) = tmp_path.rglob("*.json")
     path.write_text(path.read_text().replace("-0.625", "-0.627"))
-    assert programs.fitted_prior(config) == {"mu": -0.625, "log_sigma": -0.125} and len(fits) == 2
+    assert fitted_prior.fitted_prior(config) == {"mu": -0.625, "log_sigma": -0.125} and len(fits) == 2
     path.rename(path.with_name(path.name.replace("K10", "K5")))  # of another number of categories
-    assert programs.fitted_prior(dataclasses.replace(config, n_categories=5))["mu"] == -0.625 and len(fits) == 3
+    assert fitted_prior.fitted_prior(dataclasses.replace(config, n_categories=5))["mu"] == -0.625 and len(fits) == 3
 
 
 @AMOUNTS

@@ -12,7 +12,7 @@ import time
 import numpy
 import pytest
 
-from experiments import plan, programs, progress, store, train
+from experiments import plan, program_vae, progress, store, train
 
 from . import run_cases
 from .run_cases import ROOT, again_and_again, killed_at_random, quick_priors, stopping_after
@@ -91,7 +91,7 @@ def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(tmp_path):
 
 
 def test_nan_stops_the_run_and_names_step_and_quantity(tmp_path, monkeypatch):
-    real = programs.VAEProgram.draw
+    real = program_vae.VAEProgram.draw
     calls = []
 
     def poisoned(self, *args):
@@ -101,7 +101,7 @@ def test_nan_stops_the_run_and_names_step_and_quantity(tmp_path, monkeypatch):
             out[..., 0] = numpy.nan
         return out
 
-    monkeypatch.setattr(programs.VAEProgram, "draw", poisoned)
+    monkeypatch.setattr(program_vae.VAEProgram, "draw", poisoned)
     with pytest.raises(train.TrainingError, match="stopped at step 7.*reconstruction term"):
         train.run(SMALL, tmp_path / "nan", quiet=True, checkpoint_seconds=0)
     assert store.load_checkpoint(tmp_path / "nan" / "checkpoint.npz")[1]["step"] == 7

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from igr_ref.backend import device_namespace
 
-from .. import reproduce, sweep
+from .. import estimates, reproduce, sweep
 from ..progress import clock
 from ..replicas import GPU_WORKERS, LARGEST, largest_group
 
@@ -83,8 +83,8 @@ def print_estimate(args, plans):
     if args.shard is not None:
         raise ValueError("--estimate is of all runs: give it without --shard, and divide")
     workers = worker_count(args)
-    print(reproduce.cost_text(*reproduce.estimate_plans(plans, args.results, args.data_dir, workers), workers))
-    count, seconds = reproduce.begun(plans, args.results, args.runs)
+    print(estimates.cost_text(*estimates.estimate_plans(plans, args.results, args.data_dir, workers), workers))
+    count, seconds = estimates.begun(plans, args.results, args.runs)
     if count:
         print(f"{count} of them were begun, and go on from checkpoints with {clock(seconds)} of that behind them")
     return 0

@@ -12,8 +12,8 @@ from igr_ref.models import Adam
 from igr_ref.numerics import logsumexp
 
 from .. import plan, programs
+from ..codes import CodeDecoder
 from ..data import Dataset
-from ..evaluate import CodeDecoder
 from ..train import AHEAD, gather
 
 PRIORS = {
