@@ -22,13 +22,15 @@ BENCHMARK = ROOT / "figures" / "benchmark.json"
 def sections(results):
     """{marker name: Markdown}: what stands between <!-- name --> and <!-- /name --> in the two pages."""
     figures = [c for n, s in published.SHEETS.items() if s.command in reproduce.FIGURES for c in _fits(s)]
+    found = claims.rows(published.SHEETS, results)
     content = {
+        "claims_summary": tables.markdown(claims.SUMMARY_HEADER, claims.summary(found), ("metric",)),
         "probes": tables.markdown(probes.HEADER, probes.rows(results)),
         "approximations": tables.markdown(
             approximations.HEADER, approximations.rows(figures, results), approximations.LEFT
         ),
         "benchmark": _benchmark(),
-        "claims": tables.markdown(claims.HEADER, claims.rows(published.SHEETS, results), claims.LEFT),
+        "claims": tables.markdown(claims.HEADER, found, claims.LEFT),
     }
     for name, sheet in published.SHEETS.items():
         if sheet.command in reproduce.TABLES and sheet.command != "figure2":

@@ -341,6 +341,16 @@ def test_committed_page_is_of_these_findings():
         assert record["verdict"] == ("holds" if record["name"] in WRONG else "does not hold")
 
 
+def test_committed_page_is_of_the_committed_runs():
+    saved = json.loads((pictures.style.FIGURES / "audit.json").read_text())
+    (steps,) = (f for f in saved["findings"] if f["name"] == "figure-1-steps")
+    shown = {m["label"]: m["value"] for m in steps["measures"]}
+    found = figures.full_size(Setting())
+    assert set(found) == {"GS, K=100", "IGR-SB"}
+    for name, value in found.items():
+        assert shown[f"total variation, full-size runs of 1,000 steps, {name}"] == pytest.approx(value, rel=1e-12)
+
+
 def test_printed_pairs():
     assert printed.landing_claim(SMALL).measures[0].value == 36
     assert mixtures.K == 20

@@ -147,13 +147,13 @@ def uneven_inflation(setting, score="as_published"):
     metric, bound = (numpy.array([m[name] for _, m in probe_rows(setting)]) for name in (score, "loglik"))
     pairs = itertools.combinations(range(len(bound)), 2)
     swapped = sum((metric[i] - metric[j]) * (bound[i] - bound[j]) < 0 for i, j in pairs)
+    places = "1 pair changes places" if swapped == 1 else f"{swapped} pairs change places"
     series = [
         [label, round(gap, 3)] for label, gap in sorted(zip(labels, gaps, strict=True), key=lambda pair: -pair[1])
     ]
     return Outcome(
         spread <= 0.1,
-        f"metric − bound from {min(gaps):.1f} to {max(gaps):.1f} nats over {len(gaps)} MNIST runs; "
-        f"{swapped} pairs change places",
+        f"metric − bound from {min(gaps):.1f} to {max(gaps):.1f} nats over {len(gaps)} MNIST runs; {places}",
         (
             *(Measure(f"metric minus bound, {label}", gap, "nats") for label, gap in series),
             Measure("pairs of runs that the two rank differently", int(swapped)),

@@ -5,15 +5,15 @@ from __future__ import annotations
 from ..estimators import FREE, LABELS
 from . import style
 
-LOOK = {
-    "reparameterization": ("#0072B2", "-", "o"),
-    "straight-through": ("#D55E00", "-", "^"),
-    "REBAR": ("#009E73", "-.", "D"),
-    "RELAX": ("#CC79A7", "-", "v"),
-    "score function": ("#000000", ":", ""),
+LOOK = {  # not the colours that stand for models elsewhere
+    "reparameterization": ("#000000", "-", "o"),
+    "straight-through": ("#E69F00", "-", "^"),
+    "REBAR": ("#CC79A7", "-.", "D"),
+    "RELAX": ("#7B3294", "-", "v"),
+    "score function": ("#8C510A", ":", ""),
     "unordered set": ("#7F7F7F", (0, (1, 1, 4, 1)), ""),
-    "reparameterization with KL": ("#0072B2", (0, (4, 1.5)), "o"),
-    "sticking the landing with KL": ("#56B4E9", "-", "s"),
+    "reparameterization with KL": ("#000000", style.LINES["plain"], "s"),
+    "sticking the landing with KL": ("#7F7F7F", style.LINES["sl"], "D"),
 }
 
 

@@ -40,10 +40,11 @@ def _curves(axes, runs):
         axes.plot(
             epoch, value, color=style.COLOURS[config.model], linestyle=style.LINES[config.estimator],
             marker=style.MARKERS[config.model], markevery=max(1, len(epoch) // 6), markersize=4,
-            label=f"{config.label}, τ={config.temperature:g}",
+            label=_name(config).replace("\n", f", τ={config.temperature:g}, ") if config.prior_temperature else
+            f"{config.label}, τ={config.temperature:g}",
         )  # fmt: skip
     values = [p["continuous_elbo"] for _, r, _ in runs for p in r["history"] if "continuous_elbo" in p]
-    axes.set_ylim(numpy.percentile(values, 8), max(values) + 0.5)
+    axes.set_ylim(numpy.percentile(values, 2), max(values) + 0.5)
     axes.set(xlabel="epoch", ylabel="continuous ELBO of test images (nats per image)", title="learning curves")
     axes.legend(loc="center right", handlelength=3.5)
 

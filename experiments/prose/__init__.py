@@ -61,9 +61,15 @@ class Numbers:
         return [key for key, (command, _, _) in self._cells.items() if command in commands]
 
     def seconds(self, sheet, row):
-        """Of training, of the first seed."""
+        """Of training: one value for each seed that has run."""
         _, cell, options = self._cells[sheet, row]
-        return self.results[cell.final(options, self.results)[0].id]["seconds"]["training"]
+        done = [self.results[c.id] for c in cell.final(options, self.results) if c.id in self.results]
+        return [result["seconds"]["training"] for result in done]
+
+    def histories(self, sheet, row):
+        """The learning curve of each seed that has run."""
+        _, cell, options = self._cells[sheet, row]
+        return [self.results[c.id]["history"] for c in cell.final(options, self.results) if c.id in self.results]
 
     def seed_hours(self, sheet):
         """Core hours of one seed of all of a sheet's final runs."""

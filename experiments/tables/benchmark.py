@@ -61,7 +61,8 @@ def sections(record):
         for part in record["scaling"]:
             base = first.setdefault(part["axis"], part)
             grown = part["ms"] / base["ms"] / (part["count"] / base["count"])
-            rows.append((f"{part['count']} {part['axis']}", f"{part['ms']:.2f}", f"{grown:.2f}"))
+            axis = part["axis"][:-1] if part["count"] == 1 else part["axis"]
+            rows.append((f"{part['count']} {axis}", f"{part['ms']:.2f}", f"{grown:.2f}"))
         header = ("linear IGR-I step", "ms", "ms each, relative to the first")
         out.append(("Growth with runs (100 images each), images and samples", header, rows))
     if "relax" in record:

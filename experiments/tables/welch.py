@@ -12,15 +12,17 @@ from . import comparison, number
 
 METRICS = {
     "as_published": "as published", "loglik": "correct bound", "discrete_elbo": "discrete ELBO",
-    "train": "discrete ELBO, training images",
+    "continuous_elbo": "continuous ELBO", "train": "discrete ELBO, training images",
 }  # fmt: skip
 LEVEL = 0.05  # of Welch's test
+CLOSE = 2.0  # nats: gaps of single seeds below it say nothing, as another seed may move a row by as much
 
 
-def compare(a, b, printed=(None, None)):
+def compare(a, b, printed=(None, None), close=CLOSE):
     """(text, the paper's text, seeds, verdict) of mean(a) > mean(b), lists of one value a seed.
 
-    printed: what the paper prints for each, (mean, standard deviation) or None.
+    printed: what the paper prints for each, (mean, standard deviation) or None. close: gaps of single seeds below it
+    are not judged.
     """
     paper = "—" if None in printed else " against ".join(number(mean) for mean, _ in printed)
     a, b = numpy.asarray(a, float), numpy.asarray(b, float)
@@ -28,7 +30,8 @@ def compare(a, b, printed=(None, None)):
     text = f"{number(a.mean())} against {number(b.mean())}", paper
     seeds = f"{len(a)}" if len(a) == len(b) else f"{len(a)} against {len(b)}"
     if len(a) < 2 or len(b) < 2:
-        return *text, seeds, f"{'as claimed' if gap > 0 else 'the other way'} (one seed, not tested)"
+        way = "too close to say" if abs(gap) < close else "as claimed" if gap > 0 else "the other way"
+        return *text, seeds, f"{way} (one seed, not tested)"
     if abs(gap) <= border(a.var(ddof=1) / len(a), len(a) - 1, b.var(ddof=1) / len(b), len(b) - 1):
         return *text, seeds, "not told apart"
     return *text, seeds, "holds" if gap > 0 else "reversed"
