@@ -15,6 +15,9 @@ import numpy
 
 def generator(seed, stream, step=0):
     """numpy.random.Generator keyed by an integer seed, the name of a stream and an integer step (all >= 0)."""
+    for name, value in (("seed", seed), ("step", step)):
+        if int(value) != value:
+            raise ValueError(f"{name} must be an integer, got {value!r}")
     key = (zlib.crc32(stream.encode()), int(step))
     return numpy.random.Generator(numpy.random.SFC64(numpy.random.SeedSequence(int(seed), spawn_key=key)))
 

@@ -74,10 +74,11 @@ def log1mexp_grad(x):
 
 
 def logsumexp(x, axis=-1, keepdims=False):
-    """log sum_k e^{x_k} along `axis`, with the maximum taken out first."""
+    """log sum_k e^{x_k} along `axis`, with the maximum taken out first: -inf where all are, inf where one is."""
     xp, _ = namespace(x)
     top = xp.max(x, axis=axis, keepdims=True)
-    out = top + _log_sum(x - top, axis)
+    bounded = xp.abs(top) < math.inf
+    out = top + xp.where(bounded, _log_sum(x - xp.where(bounded, top, 0), axis), 0)
     return out if keepdims else xp.squeeze(out, axis=axis)
 
 
@@ -92,7 +93,8 @@ def _log_sum_of(e, shifted, axis):
     xp, _ = namespace(e)
     top = (shifted == 0).astype(shifted.dtype)
     ones = xp.sum(top, axis=axis, keepdims=True)  # how many tie
-    return xp.log1p(xp.sum(e - top, axis=axis, keepdims=True) + (ones - 1))  # e - top is 0 exactly at the top
+    # e - top is 0 exactly at the top; nothing is at it where all are -inf
+    return xp.log1p(xp.sum(e - top, axis=axis, keepdims=True) + xp.maximum(ones - 1, 0))
 
 
 def logsumexp_grad(x, axis=-1):

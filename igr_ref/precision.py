@@ -8,10 +8,15 @@ training loop's are, stays in single precision: faster, and less accurate at low
 
 from __future__ import annotations
 
+import contextvars
 import dataclasses
 import functools
 import inspect
 from typing import Any
+
+import numpy
+
+_GIVEN_SINGLE = contextvars.ContextVar("given_single", default=False)  # inside a call that widened its arguments
 
 
 class InDouble:
@@ -52,13 +57,26 @@ def _in_double(method):
     @functools.wraps(method)
     def call(self, *args, **kwargs):
         if not (self.precise and self.is_single((args, kwargs))):
-            return method(self, *(arg.saved if isinstance(arg, Kept) else arg for arg in args), **kwargs)
-        result = method(self.wide(), *widened(args), **widened(kwargs))
+            return method(self, *map(_unwrapped, args), **{name: _unwrapped(arg) for name, arg in kwargs.items()})
+        outer = _GIVEN_SINGLE.set(True)
+        try:
+            result = method(self.wide(), *widened(args), **widened(kwargs))
+        finally:
+            _GIVEN_SINGLE.reset(outer)
         if method.__name__ == "run":
             return narrowed(result[0]), self.handed_out(result[1])
         return narrowed(result)
 
     return call
+
+
+def _unwrapped(x):
+    return x.saved if isinstance(x, Kept) else x
+
+
+def given_eps(x):
+    """The relative rounding of an array as the caller gave it: that of float32, if it was widened on the way here."""
+    return float(numpy.finfo("float32" if _GIVEN_SINGLE.get() else x.dtype).eps)
 
 
 def widened(x):

@@ -37,6 +37,8 @@ def fit(build, params, p_0, draw, steps=1000, learning_rate=0.01, objective="mom
     for step in range(steps):
         q = build(**params)
         z, saved = q.run(draw(step))
+        if z.ndim != 2:
+            raise ValueError(f"draw must give (M, categories), got samples of shape {z.shape}")
         if z.shape[-1] != p_0.shape[-1]:
             raise ValueError(f"p_0 must have the relaxation's {z.shape[-1]} categories, got shape {p_0.shape}")
         loss, z_bar = OBJECTIVES[objective](z, p_0)

@@ -55,11 +55,18 @@ class Relaxation(InDouble):
     def discretize(self, noise):
         """Exactly one-hot samples (..., K) of the discrete law that the relaxation relaxes."""
         xp, _ = namespace(noise)
-        return one_hot(self.category(noise), self.n_categories, xp, noise.dtype)
+        dtype = next(iter(self.params.values())).dtype  # as the relaxed sample's
+        return one_hot(self.category(noise), self.n_categories, xp, dtype)
 
     def sample_vjp(self, noise, z_bar):
         """Gradients of <z_bar, sample(noise)> by the parameters."""
         return self.pullback(self.run(noise)[1], z_bar)
+
+
+def check_coordinates(name, array, n):
+    """ValueError unless the category axis of an array has length n: one of length 1 would broadcast unnoticed."""
+    if array.ndim == 0 or array.shape[-1] != n:
+        raise ValueError(f"{name} must have {n} coordinates along its last axis, got shape {array.shape}")
 
 
 def check_parameters(elementwise=False, **arrays):

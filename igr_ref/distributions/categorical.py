@@ -59,7 +59,9 @@ class Categorical:
         Rounding may leave the last cdf value below 1; a u above it takes the last category of positive probability.
         """
         xp, _ = namespace(self.probs, u)
-        cdf = xp.cumsum(self.probs, axis=-1)
+        if not bool(xp.all((u >= 0) & (u < 1))):
+            raise ValueError("u must lie between 0 and 1")
+        cdf = xp.cumsum(self.probs.astype("float64"), axis=-1)  # ten thousand roundings of float32 would show
         k = xp.sum(u[..., None] >= cdf, axis=-1)
         positive = (self.probs > 0) * xp.arange(self.probs.shape[-1])
         return xp.minimum(k, xp.max(positive, axis=-1))

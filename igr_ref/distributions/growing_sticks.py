@@ -53,6 +53,7 @@ class GrowingSticks:
             raise ArithmeticError(f"more than max_sticks = {self.max_sticks} sticks are needed: is mu far below 0?")
         if size <= first:
             return False
+        grown = {}
         for name, start in self.starts.items():
             old = self.params[name]
             xp, _ = namespace(old)
@@ -60,7 +61,8 @@ class GrowingSticks:
             new = xp.zeros((*self.lead, size - first), old.dtype) + xp.asarray(values, dtype=old.dtype)
             if not bool(xp.all(xp.isfinite(new))):
                 raise ValueError(f"{name}_start must be finite, got {values!r}")
-            self.params[name] = xp.concatenate([old, new], axis=-1)
+            grown[name] = xp.concatenate([old, new], axis=-1)
+        self.params.update(grown)
         return True
 
     def distribution(self, temperature, rho, **options):

@@ -14,7 +14,7 @@ from ..backend import namespace
 from ..numerics import log_softmax, log_softmax_and_softmax, log_softmax_vjp, softmax, softmax_vjp
 from ..precision import in_double
 from ..transforms.base import check_temperature, like, log_temperature
-from .base import Relaxation, check_parameters
+from .base import Relaxation, check_coordinates, check_parameters
 
 
 @in_double
@@ -38,6 +38,7 @@ class GumbelSoftmax(Relaxation):
 
     def run_log(self, noise):
         """y = log z (..., K): finite at every temperature."""
+        check_coordinates("noise", noise, self.n_categories)
         return log_softmax((self.log_alpha + noise) / like(self.temperature, noise))
 
     def run(self, noise):
@@ -57,6 +58,7 @@ class GumbelSoftmax(Relaxation):
 
     def _tilted(self, y):
         """log_alpha - tau y, whose softmax is the p of the gradients."""
+        check_coordinates("y", y, self.n_categories)
         return self.log_alpha - like(self.temperature, y) * y
 
     def log_prob(self, y):
@@ -97,4 +99,5 @@ class GumbelSoftmax(Relaxation):
     def category(self, noise):
         """argmax of log_alpha + G (the Gumbel-max trick)."""
         xp, _ = namespace(noise)
+        check_coordinates("noise", noise, self.n_categories)
         return xp.argmax(self.log_alpha + noise, axis=-1)

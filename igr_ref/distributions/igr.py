@@ -15,7 +15,7 @@ from ..backend import namespace
 from ..precision import in_double
 from ..transforms import Chain, Identity, Softmax, SoftmaxPlusPlus, StickBreaking
 from . import gaussian
-from .base import Relaxation, check_parameters
+from .base import Relaxation, check_coordinates, check_parameters
 
 
 @in_double
@@ -34,7 +34,13 @@ class IGR(Relaxation):
         self.precise = transform.precise
         self.n_categories = mu.shape[-1] + 1
 
+    def _require(self, name, array):
+        """The coordinates of noise or y; parameters with one number for all coordinates broadcast."""
+        if self.n_categories > 2:
+            check_coordinates(name, array, self.n_categories - 1)
+
     def run(self, noise):
+        self._require("noise", noise)
         y = gaussian.sample(self.mu, self.log_sigma, noise)
         z, saved = self.transform.run(y)
         return z, (noise, y, saved)
@@ -50,10 +56,12 @@ class IGR(Relaxation):
 
     def log_prob(self, y):
         """log q(z) at z = g(y), from the Gaussian point y (..., K-1), where it is exact at every temperature."""
+        self._require("y", y)
         return gaussian.log_prob(self.mu, self.log_sigma, y) - self.transform.log_det(y)
 
     def log_prob_vjp(self, y, bar):
         """(param_bars, y_bar) of a cotangent (...) on log_prob(y), parameters and y taken as independent."""
+        self._require("y", y)
         mu_bar, log_sigma_bar, y_bar = gaussian.log_prob_vjp(self.mu, self.log_sigma, y, bar)
         det_bar, transform_bars = self.transform.vjp(y, None, -bar)
         return {"mu": mu_bar, "log_sigma": log_sigma_bar, **transform_bars}, y_bar + det_bar
@@ -142,6 +150,7 @@ class IGR(Relaxation):
 
     def category(self, noise):
         """h(y) of eq. 20, or the transform's own limit at temperature 0, as category numbers."""
+        self._require("noise", noise)
         return self.transform.category(gaussian.sample(self.mu, self.log_sigma, noise))
 
 

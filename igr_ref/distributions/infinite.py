@@ -19,7 +19,7 @@ from ..precision import in_double
 from ..transforms import StickBreaking
 from ..transforms.base import check_temperature, like
 from . import gaussian
-from .base import Relaxation, check_parameters
+from .base import Relaxation, check_coordinates, check_parameters
 
 FIRST = 32  # sticks that are looked at first for the cut
 
@@ -45,6 +45,10 @@ class InfiniteIGR(Relaxation):
         if not (math.isfinite(delta) and delta > 0):
             raise ValueError(f"delta must be finite and greater than 0, got {delta!r}")
         self.mu, self.log_sigma, self.temperature = mu, log_sigma, check_temperature(temperature)
+        if percentile is not None:
+            check_percentile(percentile)
+        if not (isinstance(replicas, int) and replicas >= 0):
+            raise ValueError(f"replicas must be an integer, 0 or more, got {replicas!r}")
         self.rho, self.percentile, self.replicas = check_rho(rho), percentile, replicas
         self.delta, self.precise = float(delta), precise
         self.params = {"mu": mu, "log_sigma": log_sigma}
@@ -53,10 +57,11 @@ class InfiniteIGR(Relaxation):
 
     def sticks(self, noise):
         """w (..., K_max + 1): the sticks, then what they leave."""
-        return self.stick_breaking.forward(gaussian.sample(self.mu, self.log_sigma, noise))
+        return self.stick_breaking.forward(self._first(noise, None))
 
     def _first(self, noise, first):
-        """y of the first sticks."""
+        """y of the first sticks; None: of all."""
+        check_coordinates("noise", noise, self.mu.shape[-1])
         return gaussian.sample(self.mu[..., :first], self.log_sigma[..., :first], noise[..., :first])
 
     def _log_rest(self, noise, first=None):
@@ -84,7 +89,7 @@ class InfiniteIGR(Relaxation):
         xp, _ = namespace(noise)
         kept = self.kept(noise) if kept is None else self._checked(xp.asarray(kept))
         # nothing beyond the largest of them depends on anything; whole eights, so that sums round alike for most counts
-        most = min(int(xp.max(kept)) // 8 * 8 + 7 if kept.size else 0, self.mu.shape[-1])
+        most = min(int(xp.max(kept)) // 8 * 8 + 7 if kept.size else 7, self.mu.shape[-1])
         w, stick_saved = self.stick_breaking.run(self._first(noise, most))
         xp, _ = namespace(w)
         k = xp.arange(most + 1)
@@ -121,12 +126,12 @@ class InfiniteIGR(Relaxation):
 
     def category(self, noise):
         """argmax of w over the K_max sticks, as numbers 0..K_max - 1. Final, for any more sticks, where `decided`."""
-        return self.stick_breaking.category(gaussian.sample(self.mu, self.log_sigma, noise))
+        return self.stick_breaking.category(self._first(noise, None))
 
     def decided(self, noise):
         """Whether the K_max sticks leave less than the largest of them, so that no later one can exceed it."""
         xp, _ = namespace(noise)
-        log_w = self.stick_breaking.log_forward(gaussian.sample(self.mu, self.log_sigma, noise))
+        log_w = self.stick_breaking.log_forward(self._first(noise, None))
         return log_w[..., -1] <= xp.max(log_w[..., :-1], axis=-1)
 
     def kl(self, mu_0, log_sigma_0, kept):
@@ -149,7 +154,7 @@ class InfiniteIGR(Relaxation):
 
     def _mask(self, kept):
         xp, _ = namespace(self.mu)
-        return xp.arange(self.mu.shape[-1]) < xp.asarray(kept)[..., None]
+        return xp.arange(self.mu.shape[-1]) < self._checked(xp.asarray(kept))[..., None]
 
 
 # ---- where to cut ------------------------------------------------------------------------------------------------
@@ -159,6 +164,11 @@ def check_rho(rho):
     if not 0 < rho < 1:
         raise ValueError(f"rho must lie in the open interval (0, 1), got {rho!r}")
     return float(rho)
+
+
+def check_percentile(q):
+    if not 0 < q <= 100:
+        raise ValueError(f"percentile must lie in (0, 100], got {q!r}")
 
 
 def k_rho(log_rest, rho):
@@ -176,10 +186,11 @@ def percentile(counts, q, replicas=0):
     The rule: the smallest of the counts such that at least q % of them do not exceed it, i.e. the ceil(q n/100)-th in
     order (NumPy's "inverted_cdf"): always an integer that occurs, never an interpolation.
     """
-    if not 0 < q <= 100:
-        raise ValueError(f"percentile must lie in (0, 100], got {q!r}")
+    check_percentile(q)
     xp, _ = namespace(counts)
     lead = counts.shape[:replicas]
+    if counts.size == 0:  # of nothing: no axis is left to say
+        return xp.reshape(counts, (*lead, *(0 if n == 0 else 1 for n in counts.shape[replicas:])))
     flat = xp.sort(xp.reshape(counts, (*lead, -1)), axis=-1)
     rank = math.ceil(q * flat.shape[-1] / 100) - 1
     return xp.reshape(flat[..., rank], (*lead, *(1,) * (counts.ndim - replicas)))

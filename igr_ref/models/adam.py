@@ -18,6 +18,9 @@ class Adam:
     def __init__(self, params, learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
         if not learning_rate > 0:
             raise ValueError(f"learning_rate must be greater than 0, got {learning_rate!r}")
+        for name, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
+            if not 0 <= beta < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {beta!r}")
         self.learning_rate, self.beta_1, self.beta_2, self.epsilon = learning_rate, beta_1, beta_2, epsilon
         self.t = 0
         self.m, self.v, self._work = {}, {}, {}

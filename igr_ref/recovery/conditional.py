@@ -208,6 +208,10 @@ def gumbel_sample(log_alpha, b, v):
     Right for theta as small as log_alpha can express: no theta, and no E/theta, is formed.
     """
     xp, _ = namespace(log_alpha, v)
+    for name, array in (("b", b), ("v", v)):
+        if array.ndim == 0 or array.shape[-1] != log_alpha.shape[-1]:
+            k = log_alpha.shape[-1]
+            raise ValueError(f"{name} must have the {k} categories of log_alpha, got shape {array.shape}")
     _check_one_hot(b, xp)
     checked_uniforms(v)
     log_theta = log_softmax(log_alpha)

@@ -22,6 +22,9 @@ def frequencies(q, noise, chunk=4_000_000):
     m = noise.shape[0]
     if noise.ndim != 2 or m < 1:
         raise ValueError(f"noise must be (M, categories) with M >= 1, got shape {noise.shape}")
+    if not bool(xp.all(xp.isfinite(noise))):
+        raise ValueError("noise must be finite, got NaN or infinity")
+    dtype = noise.dtype if noise.dtype.kind == "f" else "float64"
     laws = 1
     for n in lead:
         laws *= n
@@ -32,4 +35,4 @@ def frequencies(q, noise, chunk=4_000_000):
         category = q.category(xp.reshape(draws, (draws.shape[0],) + (1,) * len(lead) + (-1,)))
         for k in range(q.n_categories):
             counts[k] += xp.sum(category == k, axis=0)
-    return (xp.moveaxis(counts, 0, -1) / m).astype(noise.dtype)
+    return (xp.moveaxis(counts, 0, -1) / m).astype(dtype)

@@ -33,9 +33,10 @@ import math
 import numpy
 
 from ..backend import namespace
-from ..precision import InDouble
+from ..precision import InDouble, in_double
 
 
+@in_double
 class Transform(InDouble):
     onto_simplex = False
     takes_simplex = False
@@ -120,11 +121,11 @@ def check_temperature(temperature):
 
 
 def like(temperature, y):
-    """The temperature in y's namespace and dtype."""
+    """The temperature in y's namespace and dtype; in its own where y holds integers."""
     if isinstance(temperature, (int, float, numpy.generic)):
         return float(temperature)
     xp, _ = namespace(y, temperature)
-    return xp.asarray(temperature, dtype=y.dtype)
+    return xp.asarray(temperature, dtype=_floating(y, temperature))
 
 
 def log_temperature(temperature, y, times=1, plus=0.0):
@@ -135,7 +136,11 @@ def log_temperature(temperature, y, times=1, plus=0.0):
     if isinstance(temperature, (int, float, numpy.generic)):
         return plus + times * math.log(temperature)
     xp, _ = namespace(y, temperature)
-    return (plus + times * xp.log(xp.asarray(temperature, dtype="float64"))[..., 0]).astype(y.dtype)
+    return (plus + times * xp.log(xp.asarray(temperature, dtype="float64"))[..., 0]).astype(_floating(y, temperature))
+
+
+def _floating(y, temperature):
+    return y.dtype if getattr(y.dtype, "kind", "f") in "fc" else temperature.dtype
 
 
 def add_term(total, term):

@@ -11,10 +11,8 @@ Chain(StickBreaking(), Softmax(tau)) is eq. 18 with the remainder (audit last-ca
 
 from __future__ import annotations
 
-import numpy
-
 from ..backend import namespace
-from ..precision import in_double
+from ..precision import given_eps, in_double
 from .base import Transform
 from .softmax import Softmax
 from .softmax_plus_plus import SoftmaxPlusPlus
@@ -120,7 +118,7 @@ class Chain(Transform):
                 # The outer map was given K-1 coordinates only, so here, and only here, the K-th is what is left.
                 xp, _ = namespace(z)
                 z = xp.concatenate([z, 1 - xp.sum(z, axis=-1, keepdims=True)], axis=-1)
-            if isinstance(link, StickBreaking):
+            if _last(link) is StickBreaking:
                 _require_sticks(z)
             z = link.inverse(z)
         return z
@@ -139,10 +137,15 @@ class Chain(Transform):
         return last.category(at[-1])
 
 
+def _last(link):
+    """The type of the last link, of a chain within a chain too."""
+    return _last(link.links[-1]) if isinstance(link, Chain) else type(link)
+
+
 def _require_sticks(w):
     """ValueError unless every w, known from z to some units of the last place of 1, has a relative error below 1 %."""
     xp, _ = namespace(w)
-    least = ROUNDING * float(numpy.finfo(w.dtype).eps)
+    least = ROUNDING * given_eps(w)
     if not bool(xp.all(w > least)):
         raise ValueError(
             f"z does not say what is left for the last sticks: it gives w_k = {float(xp.min(w)):.3g}, and its rounding "

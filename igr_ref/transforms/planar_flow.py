@@ -196,8 +196,14 @@ def _check(w, u, b):
         raise ValueError(f"w and u need the same category axis of length 1 or more, got shapes {w.shape} and {u.shape}")
     if len({str(array.dtype) for array in (w, u, b)}) > 1:
         raise ValueError(f"w, u and b must share one dtype, got {w.dtype}, {u.dtype} and {b.dtype}")
-    if not bool(xp.all(_dot(w, w) > 0)):
-        raise ValueError("w must have ||w||^2 > 0 for every variable: the constrained flow has no limit as w -> 0")
+    norm2, least = _dot(w, w), float(xp.finfo(w.dtype).tiny)
+    if not bool(xp.all(norm2 >= least)):
+        raise ValueError(
+            "w must have ||w||^2 > 0 for every variable, and no denormal number: the constrained flow has no limit as "
+            f"w -> 0; the least is {float(xp.min(norm2)):.3g}"
+        )
+    if not bool(xp.all(xp.isfinite(norm2))):
+        raise ValueError(f"w must have a finite ||w||^2, got one beyond the numbers of {w.dtype}")
     try:
         xp.broadcast_shapes(w.shape[:-1], u.shape[:-1], b.shape)
     except ValueError as error:

@@ -34,8 +34,8 @@ class SoftmaxPlusPlus(Transform):
         # log delta joins the logits as the K-th one *before* the maximum is taken, so D can neither overflow nor
         # vanish, whatever the sign of y.
         xp, _ = namespace(y)
-        last = xp.zeros_like(y[..., :1]) + math.log(self.delta)
-        return xp.concatenate([y / like(self.temperature, y), last], axis=-1)
+        logits = y / like(self.temperature, y)
+        return xp.concatenate([logits, xp.zeros_like(logits[..., :1]) + math.log(self.delta)], axis=-1)
 
     def run(self, y):
         z = softmax(self._logits(y))
@@ -87,5 +87,11 @@ class SoftmaxPlusPlus(Transform):
 
 
 def h(y):
-    """Prop. 1 (eq. 20): lim_{tau -> 0} softmax++(y/tau), as one-hot vectors (..., K); K-th vertex = the origin."""
+    """Prop. 1 (eq. 20): lim_{tau -> 0} softmax++(y/tau), as one-hot vectors (..., K); K-th vertex = the origin.
+
+    ValueError for NaN, which has no vertex.
+    """
+    xp, _ = namespace(y)
+    if bool(xp.any(xp.isnan(y))):
+        raise ValueError("y holds NaN, which tends to no vertex")
     return SoftmaxPlusPlus(1.0).discretize(y)

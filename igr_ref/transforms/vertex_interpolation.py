@@ -10,7 +10,7 @@ Pullback                 that of stick-breaking for the cotangents tau z_bar and
 from __future__ import annotations
 
 from ..backend import namespace
-from ..precision import in_double
+from ..precision import given_eps, in_double
 from .base import Transform, check_temperature, like, log_temperature, one_hot
 from .stick_breaking import StickBreaking
 
@@ -72,7 +72,7 @@ class VertexInterpolation(Transform):
         # w_m is what the others leave, although g_m - (1 - tau) over tau is the same number: the others carry a
         # relative error of one rounding each, while the difference would magnify that of g_m by 1/tau.
         largest = 1 - xp.sum(others, axis=-1, keepdims=True)
-        slack = 1 + 8 * k * float(xp.finfo(z.dtype).eps)
+        slack = 1 + 8 * k * given_eps(z)
         if not bool(xp.all(z > 0)) or not bool(xp.all(largest * slack >= xp.max(others, axis=-1, keepdims=True))):
             raise ValueError("z must have positive entries with max z - z_j >= 1 - temperature for every other j")
         return self.sticks.inverse(others + top * largest)
