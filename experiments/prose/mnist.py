@@ -63,8 +63,8 @@ LINEAR_TABLES = [
         ],
     ),
     S(
-        "the two have chosen other temperatures, with the prior at .5, is the plain row ahead, by {} nats in the correct "
-        "bound",
+        "the two have chosen other temperatures, with the prior at .5, is the plain row ahead, by {} nats in the "
+        "correct bound",
         lambda n: n.gap("table1", GS + PUBLISHED_PRIOR, GS_SL + PUBLISHED_PRIOR, "loglik"),
     ),
     S(
