@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 
 import numpy
 import pytest
@@ -15,6 +16,8 @@ import pytest
 from experiments import data, plan, program_sop, train
 from experiments.plan_sop import AS_PUBLISHED, SOP_MODELS, SOPConfig
 from igr_ref import noise
+from igr_ref.models import Adam
+from igr_ref.models.mlp import part
 
 from . import test_structured_output as book
 
@@ -175,3 +178,32 @@ def test_training_learns_more_than_constant_pixels(model, tau, tmp_path):
     metrics = result["metrics"]["all"]
     assert metrics["loglik"]["mean"] > metrics["one_sample"]["mean"]
     assert metrics["loglik"]["mean"] > floor
+
+
+@pytest.mark.slow
+def test_why_gumbel_softmax_does_not_train_in_the_papers_network():
+    """Table 2's row stays at the constant pixel model: its noise, of standard deviation 1.8 in each of two layers, drowns
+    logits that start with .33, so the decoder learns to ignore the codes, and the encoders' gradients vanish. Started
+    four times as large, the encoders' last layers are heard, and everything trains.
+    """
+    if "IGR_DATA_DIR" not in os.environ:
+        pytest.skip("IGR_DATA_DIR is not set, so there is no MNIST to read")
+    images = data.load("mnist", os.environ["IGR_DATA_DIR"], progress=False)
+    found = {}
+    for scale in (1, 4):
+        program = program_sop.SOPProgram(SOPConfig(model="gs", dataset="mnist", temperature=TAU), images, numpy)
+        for name in ("first.1.weight", "second.1.weight"):
+            program.params[name] *= scale
+        upper = images.floats(images.test[:500], "float32")[:, :392]
+        logits = program.model.first.run(part(program.params, "first"), upper)[0]
+        adam, losses, norms = Adam(program.params, 1e-3), [], []
+        for step in range(600):
+            rows = noise.generator(1, "rows", step).integers(0, len(images.train), 100)
+            loss, _, grads = program.grads(images.floats(images.train[rows], "float32"), noise.generator(1, "t", step))
+            losses.append(loss)
+            norms.append(float(numpy.linalg.norm(grads["first.0.weight"])))
+            adam.step(program.params, grads)
+        found[scale] = float(logits.std()), numpy.mean(losses[-50:]), numpy.mean(norms[-50:]) / norms[0]
+    (start, stuck, vanished), (wider, trained, kept) = found[1], found[4]
+    assert 0.3 < start < 0.36 and stuck > 105 and vanished < 1e-3
+    assert 1.2 < wider < 1.44 and trained < 92 and kept > 0.1
