@@ -182,9 +182,9 @@ def test_training_learns_more_than_constant_pixels(model, tau, tmp_path):
 
 @pytest.mark.slow
 def test_why_gumbel_softmax_does_not_train_in_the_papers_network():
-    """Table 2's row stays at the constant pixel model: its noise, of standard deviation 1.8 in each of two layers, drowns
-    logits that start with .33, so the decoder learns to ignore the codes, and the encoders' gradients vanish. Started
-    four times as large, the encoders' last layers are heard, and everything trains.
+    """Table 2's row stays at the constant pixel model: its noise, of standard deviation 1.8 in each of two layers,
+    drowns logits that start with .33, so the decoder learns to ignore the codes, and the encoders' gradients vanish.
+    Started four times as large, the encoders' last layers are heard, and everything trains.
     """
     if "IGR_DATA_DIR" not in os.environ:
         pytest.skip("IGR_DATA_DIR is not set, so there is no MNIST to read")
