@@ -61,7 +61,7 @@ NONLINEAR_PLANAR = replace(
 RELAX = replace(DEEP, models=("igr_i", "gs"), epochs=20, gs_prior_temperature=None, seeds=PAPER_SEEDS[:3])
 FOUR_SAMPLES = replace(RELAX, epochs=10)
 SOP = replace(
-    PAPER.sop, epochs=20, selection_epochs=5, selection_m=100, temperatures=(0.1, 0.25, 0.5, 1.0), seeds=PAPER_SEEDS[:3]
+    PAPER.sop, epochs=20, selection_epochs=5, selection_m=100, temperatures=(0.1, 0.25, 0.5, 1.0), seeds=PAPER_SEEDS
 )
 MIXTURE = replace(
     PAPER.mixture, datasets=("mnist",), epochs=10, selection_epochs=3, components=(7, 11, 17), m=100,
