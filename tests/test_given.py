@@ -185,5 +185,8 @@ def test_numbers_that_are_none():
                  lambda: philox.draw("normal", [1], "s", 1.5, 0, (2,), "float64", numpy)):  # fmt: skip
         with pytest.raises(ValueError, match="must be (an integer|integers)"):
             call()
+    adam, params = Adam({"a": ZEROS}, 0.1), {"a": ZEROS.copy()}
+    with pytest.raises(ValueError, match=r"the gradient of a has shape \(1,\), wanted \(3,\)"):
+        adam.step(params, {"a": ZEROS[:1]})
     with pytest.raises(ValueError, match=r"beta_1 must lie in \[0, 1\), got 1"):
         Adam({"a": ZEROS}, 0.1, beta_1=1)

@@ -51,6 +51,8 @@ class Adam:
         for name, p in params.items():
             xp, _ = namespace(p)
             g, m, v, work = grads[name], self.m[name], self.v[name], self._work[name]
+            if g.shape != p.shape:  # it would broadcast
+                raise ValueError(f"the gradient of {name} has shape {g.shape}, wanted {p.shape}")
             xp.multiply(m, self.beta_1, out=m)
             xp.add(m, g, out=m)
             xp.multiply(v, self.beta_2, out=v)
