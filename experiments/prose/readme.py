@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..tables import claims
 from . import Statement as S
-from .parts import DEEP, LINEAR, PUBLISHED_PRIOR, SCRIPT, above, both, lead, spread, welch_gap
+from .parts import DEEP, LINEAR, PUBLISHED_PRIOR, SCRIPT, STROKES, above, both, lead, spread, welch_gap
 
 README = [
     S(
@@ -28,11 +28,19 @@ README = [
         lambda n: n.gap("table1_nonlinear", f"{DEEP} IGR-I", f"{DEEP} GS{PUBLISHED_PRIOR}", "discrete_elbo") > 0,
     ),
     S(
-        "is told apart from the plain estimator only where the two chose other temperatures",
+        "On a stand-in for Omniglot IGR-I leads Gumbel-Softmax with the published prior by {} nats under the metric of the "
+        "paper's code, and is {} nats behind it in the bound that the paper describes (two seeds)",
+        lambda n: [
+            sign * n.gap("table1_omniglot", f"{STROKES} IGR-I", f"{STROKES} GS{PUBLISHED_PRIOR}", metric)
+            for sign, metric in ((1, "as_published"), (-1, "loglik"))
+        ],
+    ),
+    S(
+        "beats the plain estimator nowhere that both have the same temperature and seeds can decide",
         lambda n: all(
             ", τ " in row[1]
             for row in claims.rows(n.sheets, n.results)
-            if row[0] == "SL beats plain" and row[-1] in ("holds", "reversed")
+            if row[0] == "SL beats plain" and row[-1] == "holds"
         ),
     ),
     S(
