@@ -28,8 +28,8 @@ README = [
         lambda n: n.gap("table1_nonlinear", f"{DEEP} IGR-I", f"{DEEP} GS{PUBLISHED_PRIOR}", "discrete_elbo") > 0,
     ),
     S(
-        "On a stand-in for Omniglot IGR-I leads Gumbel-Softmax with the published prior by {} nats under the metric of the "
-        "paper's code, and is {} nats behind it in the bound that the paper describes (two seeds)",
+        "On a stand-in for Omniglot IGR-I leads Gumbel-Softmax with the published prior by {} nats under the metric "
+        "of the paper's code, and is {} nats behind it in the bound that the paper describes (two seeds)",
         lambda n: [
             sign * n.gap("table1_omniglot", f"{STROKES} IGR-I", f"{STROKES} GS{PUBLISHED_PRIOR}", metric)
             for sign, metric in ((1, "as_published"), (-1, "loglik"))
