@@ -94,6 +94,21 @@ def test_quantiles_below_a_maximum_against_mpmath(low):
     assert worst <= 1e-12 and worst_r <= 1e-11
 
 
+@pytest.mark.parametrize("dtype, least", [(numpy.float64, -307), (numpy.float32, -37)])
+def test_quantiles_below_a_maximum_where_v_Phi_underflows(dtype, least):
+    rng = numpy.random.default_rng(36)
+    u, v = rng.uniform(-8, 9, 40).astype(dtype), (10.0 ** rng.uniform(least, 0.6 * least, 40)).astype(dtype)
+    u[0], v[0] = -8, 10.0**least
+    q, r = conditional._quantiles_below(u, v)
+    with mpmath.workdps(60):
+        for at, share, got, slope in zip(u, v, q, r, strict=True):
+            at, share, got = (mpmath.mpf(float(x)) for x in (at, share, got))
+            missed = abs(mpmath.ncdf(got) - share * mpmath.ncdf(at)) / (mpmath.npdf(got) * abs(got))
+            assert missed <= 4 * numpy.finfo(dtype).eps
+            want = share * mpmath.npdf(at) / mpmath.npdf(got)
+            assert abs(slope / want - 1) <= 2e3 * numpy.finfo(dtype).eps
+
+
 # ---- Gumbel ------------------------------------------------------------------------------------------------------
 
 
@@ -286,6 +301,11 @@ EXTREME = [
     ([30.0, 10.0], [1.0, 5.0], 1, 0.4),
     ([0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0], 2, 1 - 2.0**-53),
     ([0.5, -0.5, 1.0], [0.8, 2.0, 1.2], 2, 0.6),
+    # v that no generator draws: w(m) is e^-55 of its top and less
+    ([30.0], [1.0], 0, 1e-30),
+    ([30.0], [1.0], 0, 1e-100),
+    ([25.0, 15.0], [1.0, 2.0], 0, 1e-60),
+    ([20.0, 24.0, 21.0], [1.5, 0.7, 0.1], 1, 1e-24),
 ]
 
 
@@ -304,9 +324,44 @@ def test_winner_against_the_formulas_by_parts_in_30_digits(mu, sigma, k, v):
     assert abs(error) < 1e-12 * m
     ledger.record(GAUSSIAN, "recovery.conditional.sample", oracle_name, abs(error) / m, "relative")
     # a unit cotangent on the winner gives dm
-    bars = conditional.pullback(saved, one_hot(k, n))
-    for got, want in zip(bars, (by_mu, by_sigma), strict=True):
-        gradcheck.check(got, want, equation=GAUSSIAN, function="recovery.conditional.pullback", oracle=oracle_name)
+    for each in (saved, conditional.coupled(mu, sigma, one_hot(k, n + 1), y)):
+        bars = conditional.pullback(each, one_hot(k, n))
+        for got, want in zip(bars, (by_mu, by_sigma), strict=True):
+            gradcheck.check(got, want, equation=GAUSSIAN, function="recovery.conditional.pullback", oracle=oracle_name)
+
+
+@pytest.mark.parametrize("mu, sigma", [(30.0, 1.0), (1.0, 1.0), (-3.0, 0.5)])
+def test_one_coordinate_at_every_v_in_closed_form(mu, sigma):
+    """K = 2: Phi(u) - Phi(u_0) = v Phi(-u_0), u_0 = -mu/sigma; dm = 1 - c, u - u_0 c, c = (1 - v) phi(u_0)/phi(u).
+
+    As residuals in 700 digits; far out in both tails, and where 0 cuts the tail off and m is about v.
+    """
+    v = numpy.array([1e-300, 1e-100, 1e-30, 1e-24, 1e-18, 1e-9, 0.5, 1 - 2.0**-53])
+    row = numpy.array([mu]), numpy.array([sigma]), numpy.array([1.0, 0.0])
+    y, saved = conditional.sample(*row, v[:, None])
+    bars = [conditional.pullback(each, numpy.ones(1)) for each in (saved, conditional.coupled(*row, y))]
+    with mpmath.workdps(700):
+        u_0, uniform = -mpmath.mpf(mu) / mpmath.mpf(sigma), [mpmath.mpf(float(x)) for x in v]
+        for i, share in enumerate(uniform):
+            m = mpmath.mpf(float(y[i, 0]))
+            u = u_0 + m / mpmath.mpf(sigma)
+            missed = mpmath.ncdf(u) - mpmath.ncdf(u_0) - share * mpmath.ncdf(-u_0)
+            assert abs(missed) <= 1e-12 * m / sigma * mpmath.npdf(u)
+            c = (1 - share) * mpmath.npdf(u_0) / mpmath.npdf(u)
+            for by_mu, by_sigma in bars:
+                assert abs(by_mu[i, 0] / (1 - c) - 1) <= 1e-9
+                assert abs(by_sigma[i, 0] - (u - u_0 * c)) <= 1e-9 * abs(u - u_0 * c) + 1e-10 * (1 - c)
+
+
+@pytest.mark.parametrize("other", [1.0, 1e-8])  # the second with scales far apart
+def test_winners_given_far_out_in_both_tails(other):
+    """Far above 0 and the other coordinate, m = mu + sigma q: dm = (1, q)."""
+    mu, sigma, b = numpy.array([70.0, -30.0]), numpy.array([1.0, other]), numpy.array([1.0, 0.0, 0.0])
+    q = numpy.array([-60.0, -37.0, -20.0, -12.0, -10.0, -9.0, -1.0, 1.0, 8.0, 9.0, 10.0, 12.0, 20.0, 50.0])
+    y = numpy.stack([70 + q, numpy.full(q.shape, -30.0)], axis=-1)
+    by_mu, by_sigma = conditional.pullback(conditional.coupled(mu, sigma, b, y), numpy.array([1.0, 0.0]))
+    numpy.testing.assert_allclose(by_mu[:, 0], 1, rtol=1e-9)
+    numpy.testing.assert_allclose(by_sigma[:, 0], q, rtol=1e-9)
 
 
 def test_the_sample_itself_moves_as_its_derivative_says():

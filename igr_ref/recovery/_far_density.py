@@ -72,18 +72,24 @@ class Density:
     `log_p`: log P_k. `edges` (P+1,) in s; `s`, `mass` (P, NODES): points and their parts of int e^g ds.
     """
 
-    def __init__(self, mu, sigma, k):
+    def __init__(self, mu, sigma, k, every=False, end=None):
+        """every: leave no category out. end: (A, B, f'(A + B), -1 or 1), for the one side of t = A + B alone, about it
+        instead of the top."""
         xp, _ = namespace(mu)
         # categories with Phi_j = 1 wherever the density of k is not nothing
         self.active = (mu + SIDES * sigma >= 0) & ((mu - mu[k]) + SIDES * (sigma + sigma[k]) >= 0)
-        self.active = self.active | (xp.arange(mu.size) == k)
+        self.active = self.active | (xp.arange(mu.size) == k) | every
         self.n, self.mu, self.sigma = mu.size, mu[self.active], sigma[self.active]
         self.own = (xp.arange(mu.size) == k)[self.active]
         self.mu_k, self.sigma_k = float(mu[k]), float(sigma[k])
-        self._find_top()
+        if end is None:
+            self._find_top()
+        else:
+            self.A, self.B, self.c, _ = end
+            self.a = self._arguments(self.A, self.B)
         a_k, others = self.a[self.own][0], self.a[~self.own]
         self.log_top = float(xp.sum(log_ndtr(others)) - 0.5 * a_k * a_k) - 0.5 * LOG_2PI - math.log(self.sigma_k)
-        self._make_panels()
+        self._make_panels((-1, 1) if end is None else end[3:])
         self.total = float(xp.sum(self.mass))
         self.log_p = self.log_top + math.log(self.total)
 
@@ -133,11 +139,11 @@ class Density:
         xp, _ = namespace(self.mu)
         return side * last_true(lambda s: float(self.g(xp.asarray([side * s]))[0]) >= -DROP, limit)
 
-    def _make_panels(self):
+    def _make_panels(self, sides):
         xp, _ = namespace(self.mu)
         x, weight = (xp.asarray(v) for v in gauss_legendre(NODES))
-        left = self._end(-1, min(self.A + self.B, SIDES * self.sigma_k))
-        right = self._end(1, SIDES * self.sigma_k)
+        left = self._end(-1, min(self.A + self.B, SIDES * self.sigma_k)) if -1 in sides else 0.0
+        right = self._end(1, SIDES * self.sigma_k) if 1 in sides else 0.0
         scale, to_ends = (right - left) / DROP, xp.asarray(_to_ends())
         found = []
 

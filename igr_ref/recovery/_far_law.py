@@ -9,21 +9,26 @@ sigma in front, as phi_j phi_k is as narrow as that.
 from __future__ import annotations
 
 from ..backend import namespace
+from . import _far_tails
 from ._far import Category, is_far, scaled
 from ._far_density import SIDES
 
 
 def by_reach(near, far, mu, sigma, *more):
     """Arrays of the laws (L, ...): those of near(mu, sigma, *more), or of far where `is_far`."""
-    xp, _ = namespace(mu)
-    chosen = is_far(mu, sigma)
+    return by_row(is_far(mu, sigma), near, far, mu, sigma, *more)
+
+
+def by_row(chosen, others, function, *arrays):
+    """Arrays (L, ...): those of function(*arrays) where chosen (L,), of others(*arrays) elsewhere."""
+    xp, _ = namespace(chosen)
     if not bool(xp.any(chosen)):
-        return near(mu, sigma, *more)
+        return others(*arrays)
     order = xp.concatenate([xp.nonzero(~chosen)[0], xp.nonzero(chosen)[0]])
     place, split = xp.argsort(order), int(xp.sum(~chosen))
     pieces = [
-        function(*(array[rows] for array in (mu, sigma, *more)))
-        for function, rows in ((near, order[:split]), (far, order[split:]))
+        call(*(array[rows] for array in arrays))
+        for call, rows in ((others, order[:split]), (function, order[split:]))
         if rows.size
     ]
     return tuple(xp.concatenate(parts)[place] for parts in zip(*pieces, strict=True))
@@ -90,12 +95,17 @@ def maxima(mu, sigma, law, k, v=None, m=None):
         key = (int(law[row]), int(k[row]))
         if key not in made:
             mu_row, sigma_row, power = scaled(mu[row], sigma[row])
-            made = {key: Category(mu_row, sigma_row, key[1])}  # only the last is kept
-        own = made[key]
+            made = {key: (Category(mu_row, sigma_row, key[1]), (mu_row, sigma_row, key[1]), power)}  # the last one only
+        own, law_row, power = made[key]
         if v is None:
-            out[row], s = m[row], (float(m[row]) / power - own.A) - own.B
+            out[row], at = m[row], float(m[row]) / power
+            s = (at - own.A) - own.B
+            deep = float(own.g(xp.asarray([s]))[0]) < -_far_tails.DEEP
+            dm[row] = _far_tails.given(*law_row, at) if deep else own.given(s)
+        elif v[row] < _far_tails.TINY:
+            at, dm[row] = _far_tails.quantile(*law_row, float(v[row]))
+            out[row] = at * power
         else:
             s = own.quantile(float(v[row]))
-            out[row] = (own.A + (own.B + s)) * power
-        dm[row] = own.given(s, None if v is None else float(v[row]))
+            out[row], dm[row] = (own.A + (own.B + s)) * power, own.given(s, float(v[row]))
     return out, dm

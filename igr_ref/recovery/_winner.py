@@ -9,8 +9,10 @@ Draws are rows (R,) with the number `law` of their law; mu, sigma, own (R, n) ar
 
 from __future__ import annotations
 
+import math
+
 from ..backend import namespace
-from . import _far_law, _panels
+from . import _far_law, _far_tails, _panels
 
 
 def maxima(mu, sigma, law, k, v=None, m=None):
@@ -27,15 +29,18 @@ def maxima(mu, sigma, law, k, v=None, m=None):
     def far(mu, sigma, law, k, given):
         return _far_law.maxima(mu, sigma, law, k, **{name: given})
 
+    def near_but_tails(*rows):
+        return _far_law.by_row(rows[-1] < _far_tails.TINY, near, far, *rows)
+
     name, given = ("m", m) if v is None else ("v", v)
-    return _far_law.by_reach(near, far, mu, sigma, law, k, given)
+    return _far_law.by_reach(near if v is None else near_but_tails, far, mu, sigma, law, k, given)
 
 
 def _maxima(mu, sigma, law, k, v=None, m=None):
     xp, _ = namespace(mu)
     n = mu.shape[-1]
     given = m if v is None else v
-    m, dm = xp.zeros(k.shape), xp.zeros((k.size, 2 * n))
+    m, dm, density = xp.zeros(k.shape), xp.zeros((k.size, 2 * n)), xp.zeros(k.shape)
     pair, which = xp.unique(law * n + k, return_inverse=True)
     order = xp.argsort(which)
     which = which[order]
@@ -53,10 +58,13 @@ def _maxima(mu, sigma, law, k, v=None, m=None):
             args = (grid, mu[i], sigma[i], own[local], local)
             if v is None:
                 m[i] = given[i]
-                dm[i] = _derivatives(*args, given[i], _locate(grid, local, given[i]))
+                dm[i], density[i] = _derivatives(*args, given[i], _locate(grid, local, given[i]))
             else:
                 m[i], panel = _solve(*args, given[i])
-                dm[i] = _derivatives(*args, m[i], panel, given[i])
+                dm[i], density[i] = _derivatives(*args, m[i], panel, given[i])
+    (deep,) = xp.nonzero(density < math.exp(-_far_tails.DEEP))  # winners given, beyond all panels
+    if deep.size:
+        dm[deep] = _far_law.maxima(mu[deep], sigma[deep], law[deep], k[deep], m=m[deep])[1]
     return m, dm
 
 
@@ -124,7 +132,7 @@ def _solve(grid, mu, sigma, own, law, v):
 
 
 def _derivatives(grid, mu, sigma, own, law, m, panel, v=None):
-    """dm (R, 2n). The panel that holds m is cut in two; v=None: v = Gamma(m)/P_k."""
+    """(dm (R, 2n), w(m) (R,) as part of w's top). The panel of m is cut in two; v=None: v = Gamma(m)/P_k."""
     xp, _ = namespace(mu)
     args = (mu, sigma, own, grid.top[law], grid.scores_top[law])
     mass_left, left = _panels.integrals(*args, grid.edges[law, panel], m)
@@ -136,5 +144,5 @@ def _derivatives(grid, mu, sigma, own, law, m, panel, v=None):
         v, rest = mass_left / (mass_left + mass_right), mass_right / (mass_left + mass_right)
     else:
         rest = 1 - v
-    density = xp.exp(_panels.log_w(mu, sigma, own, m[:, None]) - grid.top[law])
-    return (v[:, None] * right - rest[:, None] * left) / density
+    density = xp.maximum(xp.exp(_panels.log_w(mu, sigma, own, m[:, None]) - grid.top[law]), 1e-300)
+    return (v[:, None] * right - rest[:, None] * left) / density, density[:, 0]

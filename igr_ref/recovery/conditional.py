@@ -27,6 +27,7 @@ from ._tails import below, l_change, l_slope, log_ndtr_and_grad, ndtri_exp
 from ._winner import maxima
 
 HIGH = 12.0  # Phi is 1 there, and phi still a float32
+SMALL = 1e10  # times the smallest normal number: v Phi(u) above it has kept its digits
 FAR = 1e4  # a law whose -u stay below it keeps at least eight digits of q - r u
 
 
@@ -37,6 +38,7 @@ def sample(mu, sigma, b, v):
     """(y (..., K-1), saved) with h(y) = b, from mu, sigma, v (..., K-1) and one-hot b (..., K); axes broadcast.
 
     Computed in float64, returned in the dtype of mu. ValueError unless sigma > 0, 0 < v < 1 and b is one-hot.
+    v may be as small as 1e-300; the winner's takes tenths of a second below 1e-18, which no generator draws.
     """
     xp, mu64, sigma64, b = checked(mu, sigma, b)
     mu64, sigma64, v, law = rows(mu64, sigma64, b, checked_uniforms(v), "v")
@@ -89,20 +91,29 @@ def _quantiles_below(u, v, degree=DEGREE):
     """(q, r): q = Phi^-1(v Phi(u)) and r = v phi(u)/phi(q) = (phi/Phi)(u) / (phi/Phi)(q).
 
     With the smaller tail Phi(-|u|), neither v Phi(u) nor 1 - v Phi(u) = (1 - v) + v Phi(-u) is rounded near 0: q is the
-    quantile of the smaller of the two, from its own side. Far out, in logarithms.
+    quantile of the smaller of the two, from its own side. Far out, and where v Phi(u) might underflow, in logarithms.
     """
     xp, special = namespace(u)
     if bool(xp.any(u < -END)):
-        log_Phi, ratio = log_ndtr_and_grad(u.astype("float64"))
-        q = ndtri_exp(xp.log(v) + log_Phi)
-        return q, ratio / log_ndtr_and_grad(q)[1]
+        return _quantiles_by_logarithms(u, v)
     tail = v * phi_and_Phi(-xp.abs(u), degree)[1]
     upper = u > 0
     rest = xp.where(upper, (1 - v) + tail, 1 - tail)
     p = xp.where(upper, v - tail, tail)
+    small = p < SMALL * numpy.finfo(u.dtype).tiny
+    if bool(xp.any(small)):
+        both = _quantiles_by_logarithms(u, v), _quantiles_below(u, xp.where(small, 0.5, v).astype(v.dtype), degree)
+        return tuple(xp.where(small, far, near) for far, near in zip(*both, strict=True))
     high = p > rest
     q = special.ndtri(xp.minimum(p, rest)) * xp.subtract(1, 2 * high, dtype=u.dtype)
     return q, v * xp.exp(0.5 * (q - u) * (q + u))
+
+
+def _quantiles_by_logarithms(u, v):
+    xp, _ = namespace(u)
+    log_Phi, ratio = log_ndtr_and_grad(u.astype("float64"))
+    q = ndtri_exp(xp.log(v) + log_Phi)
+    return q, ratio / log_ndtr_and_grad(q)[1]
 
 
 def pullback(saved, y_bar):
