@@ -44,6 +44,14 @@ def table(n):
 
 
 @functools.cache
+def table_error(n):
+    """(n, CELLS n): values at the points -> p less its cubic in the middle of each cell."""
+    middles = (numpy.arange(CELLS * n) + 0.5) * (2 / (CELLS * n)) - 1
+    cubics = numpy.reshape(table(n), (n, -1, 4)) @ numpy.array([1, 1 / 2, 1 / 4, 1 / 8])
+    return (chebyshev.chebvander(middles, n - 1) @ coefficients(n)).T - cubics
+
+
+@functools.cache
 def antiderivative(n):
     """(n+1, n): values of p -> values of int_{-1}^x p at the n+1 points."""
     columns = [chebyshev.chebint(row, lbnd=-1) for row in numpy.eye(n)]

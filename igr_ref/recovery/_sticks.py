@@ -24,6 +24,7 @@ REACH = 6.5  # standard deviations of y that matter: Phi(-6.5) = 4e-11
 TOP = 20.0  # largest v: s lies in (-e^-20, 0) with a probability of 2e-9 times its density
 HIGHER = 34.0  # the same for laws whose density is too large for that
 NEGLIGIBLE = 22.0  # a stick that takes e^-22 = 3e-10 of what is left changes nothing
+WIDE = 15.0  # a sigma from here on: its stick's y ranges over some 200 units, where a function bends in a few
 RESOLVED = 1e-10  # probability outside the interval on which a function is kept
 
 
@@ -36,7 +37,8 @@ def inverse_softplus(x):
 class Stick:
     """T and D with values at v (L, M), and r, on functions at n Chebyshev points of [low, high] (L, 1)."""
 
-    def __init__(self, mu, sigma, low, high, n, v, s, quadrature):
+    def __init__(self, mu, sigma, low, high, n, v, s, quadrature, any_wide=False):
+        """any_wide: whether a sigma is WIDE or more."""
         xp, _ = namespace(mu)
         x, w = (xp.asarray(p) for p in gauss_legendre(quadrature))
         x, w = 0.5 * (x + 1), 0.5 * w
@@ -64,8 +66,15 @@ class Stick:
         self.integral = xp.asarray(_chebyshev.antiderivative(quadrature).T)
         self.up_to = _chebyshev.Stencil(a, xp.where(b > a, b, a + 1), quadrature + 1, s)
 
-        # r, over the whole range of y: twice as many points
+        # r, over the whole range of y: twice as many points. Above `end` F is constant, and what a wide stick has there
+        # is one more point: on its whole range F is all but a step, for which the square in `unresolved` is no bound
         x_r, w_r = (xp.asarray(p) for p in gauss_legendre(2 * quadrature))
+        self.above, extra = None, []
+        if any_wide:
+            wide, end = sigma >= WIDE, xp.maximum(high, a)
+            self._z_above = (mu - end) / sigma
+            self.above, extra = xp.where(wide, xp.exp(log_ndtr(self._z_above)), 0), [end]
+            last = xp.where(wide, xp.minimum(last, end), last)
         half = 0.5 * xp.maximum(last - a, 0)
         y_r = a + half * (x_r + 1)
         z_r = (y_r - mu) / sigma
@@ -76,41 +85,49 @@ class Stick:
         def points(of_t, *rest):
             return xp.concatenate([xp.reshape(of_t, self._flat), *rest], axis=-1)
 
-        self.stencil = _chebyshev.Stencil(low, high, n, points(theta, v, y_d, y_r))
-        # d(weight)/weight: z/sigma and (z^2 - 1)/sigma for phi; -phi/Phi/sigma and -z phi/Phi/sigma for Phi(z_start)
+        self.stencil = _chebyshev.Stencil(low, high, n, points(theta, v, y_d, y_r, *extra))
+        # d(weight)/weight: z/sigma and (z^2 - 1)/sigma for phi; -phi/Phi/sigma and -z phi/Phi/sigma for Phi(z_start),
+        # and the same with + and - for Phi(z_above)
         self._z = points(z, z_start, z_d, z_r)
         self._ratio, self._sigma = log_ndtr_grad(z_start), sigma
         self._ends = [self._flat[1], self._flat[1] + v.shape[1], self._flat[1] + v.shape[1] + quadrature]
+        self._ends += [self._z.shape[1]] * len(extra)
 
     def _split(self, points):
         xp, _ = namespace(points)
-        theta, v, y_d, y_r = xp.split(points, self._ends, axis=-1)
-        return xp.reshape(theta, self.transfer.shape), v, y_d, y_r
+        theta, *rest = xp.split(points, self._ends, axis=-1)
+        return xp.reshape(theta, self.transfer.shape), *rest
 
     def apply(self, at_points):
         """(T F (L, M), D F (L, M), r F (L, 1)) from F at the points, stencil.gather(F)."""
         xp, _ = namespace(at_points)
-        theta, v, y_d, y_r = self._split(at_points)
+        theta, v, y_d, y_r, *end = self._split(at_points)
         kept = xp.sum(self.transfer * theta, axis=-1) + self.below * v
         lost = self.up_to.gather(xp.matmul(self.density * y_d, self.integral))
-        return kept, lost, xp.sum(self.total * y_r, axis=-1, keepdims=True)
+        total = xp.sum(self.total * y_r, axis=-1, keepdims=True)
+        return kept, lost, total + self.above * end[0] if end else total
 
     def pull(self, t_bar, d_bar, r_bar):
         """Cotangents of F at the points, from those of T F (L, M), D F (L, M) and r F (L, 1)."""
         xp, _ = namespace(t_bar)
         by_theta = xp.reshape(self.transfer * t_bar[..., None], self._flat)
         by_d = self.density * xp.matmul(self.up_to.scatter(d_bar), self.integral.T)
-        return xp.concatenate([by_theta, self.below * t_bar, by_d, self.total * r_bar], axis=-1)
+        by_end = [] if self.above is None else [self.above * r_bar]
+        return xp.concatenate([by_theta, self.below * t_bar, by_d, self.total * r_bar, *by_end], axis=-1)
 
     def parameter_bars(self, terms):
         """(mu_bar, sigma_bar) (L, 1) from the terms (L, T) of a sum over the points: weight times F times cotangent."""
         xp, _ = namespace(terms)
-        one, two, _ = self._ends
+        one, two, end = *self._ends[:2], self._z.shape[1]
         z, below = self._z, terms[:, one:two] * self._ratio
-        smooth = xp.concatenate([terms[:, :one], xp.zeros_like(below), terms[:, two:]], axis=-1)
+        smooth = xp.concatenate([terms[:, :one], xp.zeros_like(below), terms[:, two:end]], axis=-1)
         mu_bar = xp.sum(smooth * z, axis=-1) - xp.sum(below, axis=-1)
         sigma_bar = xp.sum(smooth * (z * z - 1), axis=-1) - xp.sum(below * z[:, one:two], axis=-1)
-        return mu_bar[:, None] / self._sigma, sigma_bar[:, None] / self._sigma
+        mu_bar, sigma_bar = mu_bar[:, None], sigma_bar[:, None]
+        if self.above is not None:
+            above = terms[:, end:] * log_ndtr_grad(self._z_above)
+            mu_bar, sigma_bar = mu_bar + above, sigma_bar - above * self._z_above
+        return mu_bar / self._sigma, sigma_bar / self._sigma
 
     def unresolved(self, at_points):
         """(L,): the error to expect of T, D and r for want of points, from the last coefficients of their integrands.
@@ -118,7 +135,7 @@ class Stick:
         A tenth of them for T and D; the square for r, as its Gauss rule is exact up to twice the degree.
         """
         xp, _ = namespace(at_points)
-        theta, _, y_d, y_r = self._split(at_points)
+        theta, _, y_d, y_r, *_ = self._split(at_points)
         last = xp.asarray(_chebyshev.coefficients(y_d.shape[1])[-2:].T)
         t_last, r_last = (xp.asarray(_last_legendre(a.shape[-1])) for a in (theta, y_r))
         found = [0.1 * xp.abs((self.density * y_d) @ last), ((self.total * y_r) @ r_last) ** 2]

@@ -28,7 +28,7 @@ from ..backend import namespace
 from ..numerics import log_ndtr, log_normal_pdf, softplus
 from . import _chebyshev, _decided
 from ._checks import double, with_cotangent
-from ._sticks import HIGHER, TOP, Intervals, Stick
+from ._sticks import HIGHER, TOP, WIDE, Intervals, Stick
 
 # (Chebyshev points of a function, points of an integral): a law moves on to the next pair until it is resolved.
 LEVELS = ((36, 20), (60, 30), (84, 40), (100, 48), (126, 60), (190, 90), (290, 140), (420, 210))
@@ -36,11 +36,18 @@ SAFETY = 12.0  # for 1,400 laws at five levels each the error was at most 10 tim
 # The level to start at is the first that resolves most laws of a trained encoder (K = 10) to the tolerance; one law
 # then takes about 1.6, 2.0 and 2.0 ms of one core at tolerance 1e-4, 1e-5 and 1e-6.
 STARTS = (1e-4, 1e-5)  # tolerances from these on start at the first and second level, smaller ones at the third
+# A law with a sigma of WIDE or more: see `_unresolved_if_wide`.
+SLOW = 10.0  # pi times the number of terms in which coefficients may fall by e, if SAFETY is to cover the rest of them
+LONGEST = 1.0  # cell of a table, whose functions bend at v = 0
 CHUNK = 200_000  # points of all T_i over the laws that are computed together
 
 
 def probs(mu, sigma, remainder=False, tolerance=1e-7):
     """P (..., K) from mu, sigma (..., K-1), with absolute error below `tolerance`. Float64 inside, mu's dtype outside.
+
+    A law with a sigma of 15 or more has functions that bend in a few units, on intervals of hundreds: coefficients fall
+    so slowly that the last few do not bound the rest, and are small before the table is right. It has to pass a test
+    that knows this (`_unresolved_if_wide`); beyond a sigma of some 500 few laws do.
 
     Ask for no less than 1e-9: the cut at 6.5 sigma leaves about 7e-11 in P (3e-9 in `vjp`) whatever the tolerance.
 
@@ -87,7 +94,9 @@ def _forward(mu, sigma, top, remainder, level):
     points = 0.5 * (xp.asarray(_chebyshev.nodes(m)) + 1)
     last = xp.asarray(_chebyshev.coefficients(m)[-3:].T)
     steps, first, G, low, high = [], None, None, None, None
-    unresolved = xp.zeros(mu.shape[0])
+    unresolved, any_wide = xp.zeros(mu.shape[0]), bool(xp.any(sigma >= WIDE))
+    if any_wide and m < LEVELS[len(STARTS)][0]:  # the coarser levels are for laws that a few points resolve
+        unresolved = xp.where(xp.max(sigma, axis=-1) >= WIDE, xp.inf, 0)
     for i in range(n):
         mean, deviation = mu[:, i : i + 1], sigma[:, i : i + 1]
         if i < n - 1:
@@ -101,7 +110,7 @@ def _forward(mu, sigma, top, remainder, level):
             first = (s - mean) / deviation
             G = xp.exp(log_ndtr(first))
         else:
-            stick = Stick(mean, deviation, low, high, m, v, s, quadrature)
+            stick = Stick(mean, deviation, low, high, m, v, s, quadrature, any_wide)
             before = stick.stencil.gather(G)
             G, lost, total = stick.apply(before)
             steps.append((stick, before, lost, total))
@@ -113,7 +122,25 @@ def _forward(mu, sigma, top, remainder, level):
             beyond = xp.abs(G[:, -1] - G[:, -2]) / (v[:, -1] - v[:, -2])
             unresolved = xp.maximum(unresolved, xp.where(high[:, 0] > top[:, 0] - 1, beyond / SAFETY, 0))
             unresolved = xp.maximum(unresolved, xp.max(xp.abs(G @ last), axis=-1))
+            if any_wide:
+                wide = xp.max(sigma, axis=-1) >= WIDE
+                unresolved = xp.maximum(unresolved, xp.where(wide, _unresolved_if_wide(G, low, high), 0))
     return steps, first, G, unresolved
+
+
+def _unresolved_if_wide(G, low, high):
+    """(L,): the error to expect of G (L, m) on a long interval [low, high] (L, 1).
+
+    G bends at v = 0: softplus has its singularities at +-i pi, so that coefficients fall by e in sqrt(-low high)/pi
+    terms, and oscillate, with nearly 0 for several of them. Points lie closer at the ends of an interval than in its
+    middle, the table's cells do not: the table's own error is measured, where its cells are short enough to show it.
+    """
+    xp, _ = namespace(G)
+    m = G.shape[1]
+    last = xp.max(xp.abs(G @ xp.asarray(_chebyshev.coefficients(m)[-(m // 8) :].T)), axis=-1)
+    rest = last * xp.sqrt(xp.maximum(-low * high, 0))[:, 0] / SLOW
+    missed = xp.max(xp.abs(G @ xp.asarray(_chebyshev.table_error(m))), axis=-1)
+    return xp.where((high - low)[:, 0] > LONGEST * _chebyshev.CELLS * m, xp.inf, xp.maximum(rest, missed))
 
 
 def _law(mu, sigma, top, remainder, level):
