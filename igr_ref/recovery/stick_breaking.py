@@ -47,7 +47,8 @@ def probs(mu, sigma, remainder=False, tolerance=1e-7):
 
     A law with a sigma of 15 or more has functions that bend in a few units, on intervals of hundreds: coefficients fall
     so slowly that the last few do not bound the rest, and are small before the table is right. It has to pass a test
-    that knows this (`_unresolved_if_wide`); beyond a sigma of some 500 few laws do.
+    that knows this (`_unresolved_if_wide`); beyond a sigma of some 500 few laws do. A law with one sigma below .05 and
+    another just below 15 is not put to it, and was seen to miss the tolerance, by a factor of two.
 
     Ask for no less than 1e-9: the cut at 6.5 sigma leaves about 7e-11 in P (3e-9 in `vjp`) whatever the tolerance.
 
