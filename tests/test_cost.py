@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from experiments import cost, plan, reproduce, sweep
+from experiments import cost, estimates, plan, sweep
 
 from .sweep_cases import SMALL
 
@@ -74,4 +74,4 @@ def test_the_longest_run_bounds_the_wall_time(monkeypatch):
 
 def test_work_of_different_size_is_not_one_row():
     base = plan.RunConfig(model="gs")
-    assert reproduce._kind_of_work(base) != reproduce._kind_of_work(dataclasses.replace(base, n_samples=4))
+    assert estimates._kind_of_work(base) != estimates._kind_of_work(dataclasses.replace(base, n_samples=4))
