@@ -15,8 +15,8 @@ from .tables import approximations, benchmark, claims, comparison, probes
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-PAGE = ROOT / "figures" / "REPRODUCTION.md"
-BENCHMARK = ROOT / "figures" / "benchmark.json"
+PAGE = tables.FIGURES / "REPRODUCTION.md"
+BENCHMARK = tables.FIGURES / "benchmark.json"
 
 
 def sections(results):

@@ -1,8 +1,8 @@
 """Where randomness comes from: one generator for each (seed, stream, step), and draws that suit float32.
 
 A generator is a pure function of its key, so a run can be resumed, sharded over machines or trained beside other
-replicas and still meet the same noise. Functions that compute take noise as an argument; only
-this file and `philox` draw.
+replicas and still meet the same noise. Functions that compute take noise as an argument; only this file and `philox`
+draw.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ import numpy
 
 
 def generator(seed, stream, step=0):
-    """numpy.random.Generator keyed by an integer seed, the name of a stream and an integer step (all >= 0)."""
+    """numpy.random.Generator keyed by an integer seed, the name of a stream and an integer step (both >= 0).
+
+    ValueError for a seed or step that is negative or no integer.
+    """
     for name, value in (("seed", seed), ("step", step)):
         if int(value) != value:
             raise ValueError(f"{name} must be an integer, got {value!r}")

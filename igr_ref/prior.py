@@ -24,7 +24,8 @@ def fit(build, params, p_0, draw, steps=1000, learning_rate=0.01, objective="mom
     """(params, losses): Adam on the relaxation build(**params), from the start `params` (arrays (K or K-1,)).
 
     draw(step) gives that step's noise (M, K or K-1). p_0 (K,) must sum to 1, or be the head of a longer law
-    and sum to less. Raises ValueError for another p_0 or objective, FloatingPointError if the loss stops being finite.
+    and sum to less. Raises ValueError for another p_0, objective or shape of noise, FloatingPointError if the
+    loss stops being finite.
     """
     xp, _ = namespace(p_0)
     if objective not in OBJECTIVES:

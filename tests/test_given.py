@@ -85,7 +85,7 @@ def test_a_temperature_for_each_replica_makes_replicas_of_one_point():
 def test_nan_has_no_category():
     for call in (h, lambda y: recovery.frequencies(igr_ref.igr_i(ZEROS[:2], ZEROS[:2], 0.5), y[None]),
                  Categorical(numpy.log([0.5, 0.5])).index):  # fmt: skip
-        with pytest.raises(ValueError, match="NaN|between 0 and 1"):
+        with pytest.raises(ValueError, match="NaN"):
             call(numpy.array([numpy.nan, 1.0]))
 
 
@@ -182,7 +182,8 @@ def test_a_planar_flow_whose_norm_leaves_the_numbers(size, message):
 
 def test_numbers_that_are_none():
     for call in (lambda: noise.generator(1.9, "s"), lambda: noise.generator(1, "s", 0.5),
-                 lambda: philox.draw("normal", [1], "s", 1.5, 0, (2,), "float64", numpy)):  # fmt: skip
+                 lambda: philox.draw("normal", [1], "s", 1.5, 0, (2,), "float64", numpy),
+                 lambda: philox.draw("normal", [1.5], "s", 1, 0, (2,), "float64", numpy)):  # fmt: skip
         with pytest.raises(ValueError, match="must be (an integer|integers)"):
             call()
     adam, params = Adam({"a": ZEROS}, 0.1), {"a": ZEROS.copy()}

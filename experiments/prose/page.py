@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy
 import scipy.stats
 
 from ..store import read_json
-from ..tables import claims
+from ..tables import FIGURES, claims
 from ..tables.welch import LEVEL
 from . import Statement as S
 from .mnist import DEEP_TABLES, LINEAR_TABLES
@@ -16,7 +14,7 @@ from .other_images import FASHION, FASHION_DEEP, OMNIGLOT
 from .other_tables import MIXTURES, RELAX, STRUCTURED
 from .parts import IGR
 
-BENCHMARK = Path(__file__).resolve().parents[2] / "figures" / "benchmark.json"
+BENCHMARK = FIGURES / "benchmark.json"
 
 
 def lost(law, k):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy
+
+FIGURES = Path(__file__).resolve().parents[2] / "figures"  # the committed pages, pictures and records
 
 
 def text(header, rows):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ..plan import MODELS, from_dict
 from .claims_others import mixtures, relax, structured, support
-from .welch import METRICS, best_of, compare, done_cells, paper_number
+from .welch import METRICS, best_of, compare, done_cells, printed_number
 
 HEADER = ("claim of the paper", "where", "metric", "numbers", "the paper prints", "seeds", "in our runs")
 LEFT = ("where", "metric", "numbers", "the paper prints", "in our runs")  # text
@@ -58,8 +58,8 @@ def _scores(sheets, results):
             values |= {"train": [t["discrete_elbo"]["mean"] for t in trained], "images": trained[0]["images"]}
         values |= {
             "temperature": temperature,
-            "printed": paper_number("table1", cell),
-            "table4": paper_number("table4", cell),
+            "printed": printed_number("table1", cell),
+            "table4": printed_number("table4", cell),
         }
         where = scores.setdefault((cell.dataset, cell.architecture, cell.estimator), {})
         where[cell.model, cell.prior_temperature] = values

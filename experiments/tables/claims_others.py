@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy
 
 from .. import grid, reproduce
 from ..plan import MODELS, from_dict
 from ..store import read_json
-from .welch import METRICS, best_of, compare, done_cells, paper_number
+from . import FIGURES
+from .welch import METRICS, best_of, compare, done_cells, printed_number
 
 MARGIN = 1.0  # nats: less than that is "not worse"
 UNTRAINED = 0.5  # nats: a row so near to the best constant pixel model has learned nothing
-AUDIT = Path(__file__).resolve().parents[2] / "figures" / "audit.json"
+AUDIT = FIGURES / "audit.json"
 
 
 def constant_pixels(dataset, path=AUDIT):
@@ -28,7 +27,7 @@ def structured(sheets, results):
     for cell, done in done_cells(sheets, results, "table2"):
         where = found.setdefault(f"table2: {cell.dataset} {cell.architecture}", {})
         values = [r["metrics"]["all"]["loglik"]["mean"] for r in done]
-        where[cell.model] = {"loglik": values, "printed": paper_number("table2", cell), "data": cell.dataset}
+        where[cell.model] = {"loglik": values, "printed": printed_number("table2", cell), "data": cell.dataset}
 
     def compared(models, a, b):
         pair = {name: models[name] for name in (a, b)}
@@ -53,7 +52,7 @@ def mixtures(sheets, results):
     found = {}
     for cell, done in done_cells(sheets, results, "table3"):
         values = [r["metrics"]["all"]["loglik"]["mean"] for r in done]
-        found.setdefault(f"table3: {cell.dataset}", {})[cell.model] = values, paper_number("table3", cell)
+        found.setdefault(f"table3: {cell.dataset}", {})[cell.model] = values, printed_number("table3", cell)
     for where, models in found.items():
         if {"igr_sb_mm", "dldpmm"} <= models.keys():
             (ours, printed), (theirs, other) = models["igr_sb_mm"], models["dldpmm"]
@@ -70,7 +69,7 @@ def relax(sheets, results):
         for cell, done in done_cells(sheets, results, command):
             key = cell.dataset, cell.architecture, cell.model, cell.estimator
             found[key] = [r["metrics"]["all"][metric]["mean"] for r in done]
-            labels[key], printed[key] = from_dict(done[0]["config"]).label, paper_number(command, cell)
+            labels[key], printed[key] = from_dict(done[0]["config"]).label, printed_number(command, cell)
         for mine in found:
             dataset, architecture, model, estimator = mine
             plain = (*mine[:3], "plain")
@@ -99,6 +98,6 @@ def support(sheets, results):
         for k in sorted({c.n_categories for c in gs}) if sb else ():
             tv = [[-results[c.id]["metrics"]["final"]["total_variation"] for c in group]
                   for group in (sb, [c for c in gs if c.n_categories == k])]  # fmt: skip
-            _, *rest = compare(*tv)
+            _, *rest = compare(*tv, close=0)  # no nats
             text = " against ".join(f"{-numpy.mean(values):.4f}" for values in tv)
             yield "IGR-SB fits infinite support better", f"{name}, GS K={k}", "total variation", text, *rest

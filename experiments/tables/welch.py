@@ -56,7 +56,7 @@ def done_cells(sheets, results, command):
                         yield cell, done
 
 
-def paper_number(command, cell):
+def printed_number(command, cell):
     """The paper's number for a row; for Gumbel-Softmax whatever the prior's temperature, of which the paper has one."""
     if getattr(cell, "prior_temperature", None) is not None:
         cell = dataclasses.replace(cell, prior_temperature=None)

@@ -10,6 +10,7 @@ is an argument and has the shape of the parameters (leading axes broadcast: nois
     b        = q.discretize(noise)         one-hot sample (..., K) of the discrete law, selected by the same noise;
                q.category(noise)           the same as category numbers
 
+ValueError for noise, or a point, that has not all coordinates: one of them would broadcast over the others.
 float32 in, float32 out; in between, float64 unless q was made with precise=False (`precision`).
 """
 

@@ -54,13 +54,14 @@ class Categorical:
         return xp.sum(self._p_log_p(), axis=-1)
 
     def index(self, u):
-        """Category numbers (...) of uniforms u (...) in (0, 1), leading axes broadcasting: the first k with cdf_k > u.
+        """Category numbers (...) of uniforms u (...) in [0, 1), leading axes broadcasting: the first k with cdf_k > u.
 
         Rounding may leave the last cdf value below 1; a u above it takes the last category of positive probability.
+        ValueError for u outside [0, 1), NaN among them.
         """
         xp, _ = namespace(self.probs, u)
         if not bool(xp.all((u >= 0) & (u < 1))):
-            raise ValueError("u must lie between 0 and 1")
+            raise ValueError("u must lie in [0, 1), got a number outside it, or NaN")
         cdf = xp.cumsum(self.probs.astype("float64"), axis=-1)  # ten thousand roundings of float32 would show
         k = xp.sum(u[..., None] >= cdf, axis=-1)
         positive = (self.probs > 0) * xp.arange(self.probs.shape[-1])

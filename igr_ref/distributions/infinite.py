@@ -35,6 +35,7 @@ class InfiniteIGR(Relaxation):
 
     A first stick above rho gives K_rho = 1: that stick and the rest. Where K_max sticks do not reach rho, all are kept,
     and delta's category is the last; `reached` says where, and `GrowingSticks` allocates more instead.
+    ValueError for rho, percentile, replicas or delta outside their ranges, and, with validate, for bad parameters.
     """
 
     def __init__(

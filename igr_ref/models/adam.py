@@ -32,7 +32,10 @@ class Adam:
             self._work[name] = flat.empty("work", (largest,), p)[: p.size].reshape(p.shape)
 
     def step(self, params, grads, learning_rate=None):
-        """Update every array of `params` in place by its gradient; `learning_rate` overrides the default this once."""
+        """Update every array of `params` in place by its gradient; `learning_rate` overrides the default this once.
+
+        ValueError for a gradient of another shape than its array's.
+        """
         self.t += 1
         self.update(params, grads, self.rate(learning_rate))
 

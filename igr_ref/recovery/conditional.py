@@ -217,6 +217,7 @@ def gumbel_sample(log_alpha, b, v):
     """(zeta (..., K), saved) with argmax zeta = b; log_alpha is normalised inside. In the dtype of log_alpha.
 
     Right for theta as small as log_alpha can express: no theta, and no E/theta, is formed.
+    ValueError unless b (..., K) is one-hot and v (..., K) lies in (0, 1).
     """
     xp, _ = namespace(log_alpha, v)
     for name, array in (("b", b), ("v", v)):

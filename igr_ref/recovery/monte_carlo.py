@@ -15,7 +15,8 @@ from ..backend import namespace
 def frequencies(q, noise, chunk=4_000_000):
     """Frequencies (..., K) of the M draws noise (M, K-1) (or (M, K) for Gumbel-Softmax), shared by every law of q.
 
-    They sum to 1 up to rounding; a category that was never drawn has frequency 0.
+    They sum to 1 up to rounding; a category that was never drawn has frequency 0. Of the noise's dtype; float64 if that
+    holds integers. ValueError for noise of another shape, or not finite.
     """
     xp, _ = namespace(noise)
     lead = numpy.broadcast_shapes(*(p.shape[:-1] for p in q.params.values()))
