@@ -6,8 +6,8 @@ import numpy
 import pytest
 from scipy import special
 
-from igr_ref.recovery import _chebyshev, stick_breaking
-from igr_ref.recovery._sticks import TOP
+from igr_ref.recovery import _chebyshev, _stick_levels, stick_breaking
+from igr_ref.recovery._stick_intervals import TOP
 
 from . import gradcheck, ledger
 from . import oracles_recovery as oracle
@@ -115,7 +115,7 @@ def test_finer_levels_agree(remainder, k, monkeypatch):
         numpy.concatenate(pair) for pair in zip(wild(rng, (10, k - 1)), typical(rng, (10, k - 1)), strict=True)
     )
     got, coarse = (stick_breaking.probs(mu, sigma, remainder, tolerance) for tolerance in (1e-7, 1e-4))
-    monkeypatch.setattr(stick_breaking, "LEVELS", ((1, 1), (230, 160), (330, 230)))
+    monkeypatch.setattr(_stick_levels, "LEVELS", ((1, 1), (230, 160), (330, 230)))
     want = stick_breaking.probs(mu, sigma, remainder, 2e-8)
     error = numpy.max(numpy.abs(got - want))
     ledger.record(EQUATION, f"{MODULE}.probs", "230 points and more", error, "absolute", len(mu))
@@ -169,7 +169,7 @@ def test_nothing_is_renormalised():
 
 
 def test_a_law_that_is_not_resolved_is_an_error(monkeypatch):
-    monkeypatch.setattr(stick_breaking, "LEVELS", ((8, 8), (8, 8), (12, 8)))
+    monkeypatch.setattr(_stick_levels, "LEVELS", ((8, 8), (8, 8), (12, 8)))
     with pytest.raises(ArithmeticError, match="resolved to"):
         stick_breaking.probs(*typical(numpy.random.default_rng(11), 9))
 
@@ -261,7 +261,7 @@ def test_leading_axes_and_chunks(lead, remainder, monkeypatch):
 
     whole = all_three()
     assert [a.shape for a in whole] == [(*lead, 5), (*lead, 4), (*lead, 4)]
-    monkeypatch.setattr(stick_breaking, "CHUNK", 1)
+    monkeypatch.setattr(_stick_levels, "CHUNK", 1)
     for a, b in zip(whole, all_three(), strict=True):
         numpy.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 

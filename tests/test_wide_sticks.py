@@ -1,6 +1,7 @@
-"""IGR-SB's law and pullback with sigmas from 15 to a million: within the tolerance of one integral, or an error.
+"""IGR-SB's law and pullback with sigmas from 10 to a million, or below .1: within the tolerance, or an error.
 
-Their functions bend in a few units of an interval of hundreds or more, which points spread over it may not notice.
+Their functions bend in a few units of an interval of hundreds or more, which points spread over it may not notice, or
+are steps on the range of another stick's y.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ def two_sticks(mu, sigma, p_bar, remainder):
         ((0.62, 2.05), (13.919, 79.788), True, 1e-6),
         ((22.64089227047373, -0.5045161807388483), (62.22421797352874, 0.29250927932355114), True, 1e-7),
         ((1.0, 1.0), (0.3, 1e6), False, 1e-8),
+        ((-0.5919622291551083, 11.112939222194106), (0.019053847503119333, 6.641427933808403), False, 1e-5),
+        ((-0.7023508823886009, 0.46425351544974536), (0.008518549297317211, 7.082996690808767), False, 1e-5),
+        ((-0.7196249616847328, -3.711254310280328), (0.009934058796876123, 13.940482293925388), True, 1e-7),
+        ((-1.0790604591369424, -2.968362990556842), (0.11299812998464932, 5.269714984540987), True, 1e-5),
     ],
 )
 def test_laws_that_were_wrong(mu, sigma, remainder, tolerance):
@@ -85,11 +90,26 @@ def test_random_laws_are_right_or_refused(remainder):
 
 
 @BOTH
+def test_random_narrow_sticks_beside_others(remainder):
+    rng = numpy.random.default_rng((3, remainder))
+    for i in range(24):
+        sigma = numpy.exp([rng.uniform(numpy.log(1e-3), numpy.log(0.2)), rng.uniform(0, numpy.log(15))])
+        sigma = sigma[:: 1 - 2 * (i % 2)]
+        mu, p_bar = rng.standard_normal(2) * numpy.maximum(sigma, 1), rng.standard_normal(3)
+        tolerance = (1e-5, 1e-6, 1e-7)[i % 3]
+        want, gradient = two_sticks(mu, sigma, p_bar, remainder)
+        got = stick_breaking.probs(mu, sigma, remainder, tolerance)
+        bars = numpy.stack(stick_breaking.vjp(mu, sigma, p_bar, remainder, tolerance))
+        assert numpy.max(abs(got - want)) <= tolerance, (mu, sigma)
+        assert numpy.max(abs(bars - gradient)) <= 5 * tolerance + 1e-8 / numpy.min(sigma), (mu, sigma)
+
+
+@BOTH
 def test_wide_sticks_among_many(remainder):
     """Sticks with mu = -60 take nothing: the law of K = 3 in recursions of 11 sticks."""
     rng = numpy.random.default_rng((2, remainder))
     for _ in range(4):
-        mu, sigma = rng.standard_normal(2), numpy.array([rng.uniform(0.2, 2), rng.uniform(15, 100)])
+        mu, sigma = rng.standard_normal(2), numpy.array([rng.uniform(0.01, 2), rng.uniform(10, 100)])
         places = numpy.sort(rng.choice(11, 2, replace=False))
         many, wide = numpy.full(11, -60.0), numpy.full(11, 0.3)
         many[places], wide[places] = mu, sigma

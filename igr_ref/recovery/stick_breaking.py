@@ -22,33 +22,21 @@ G and H are smooth, and are interpolated; kappa and lambda are not, and are the 
 
 from __future__ import annotations
 
-import math
-
 from ..backend import namespace
 from ..numerics import log_ndtr, log_normal_pdf, softplus
-from . import _chebyshev, _decided
+from . import _chebyshev
 from ._checks import double, with_cotangent
-from ._sticks import HIGHER, TOP, WIDE, Intervals, Stick
-
-# (Chebyshev points of a function, points of an integral): a law moves on to the next pair until it is resolved.
-LEVELS = ((36, 20), (60, 30), (84, 40), (100, 48), (126, 60), (190, 90), (290, 140), (420, 210))
-SAFETY = 12.0  # for 1,400 laws at five levels each the error was at most 10 times `unresolved`
-# The level to start at is the first that resolves most laws of a trained encoder (K = 10) to the tolerance; one law
-# then takes about 1.6, 2.0 and 2.0 ms of one core at tolerance 1e-4, 1e-5 and 1e-6.
-STARTS = (1e-4, 1e-5)  # tolerances from these on start at the first and second level, smaller ones at the third
-# A law with a sigma of WIDE or more: see `_unresolved_if_wide`.
-SLOW = 10.0  # pi times the number of terms in which coefficients may fall by e, if SAFETY is to cover the rest of them
-LONGEST = 1.0  # cell of a table, whose functions bend at v = 0
-CHUNK = 200_000  # points of all T_i over the laws that are computed together
+from ._stick_intervals import Intervals
+from ._stick_levels import FLOOR, LEVELS, NARROW, SAFETY, STARTS, WIDE, resolved, unresolved_if_wide
+from ._sticks import Stick
 
 
 def probs(mu, sigma, remainder=False, tolerance=1e-7):
     """P (..., K) from mu, sigma (..., K-1), with absolute error below `tolerance`. Float64 inside, mu's dtype outside.
 
-    A law with a sigma of 15 or more has functions that bend in a few units, on intervals of hundreds: coefficients fall
+    A law with a sigma of 10 or more has functions that bend in a few units, on intervals of hundreds: coefficients fall
     so slowly that the last few do not bound the rest, and are small before the table is right. It has to pass a test
-    that knows this (`_unresolved_if_wide`); beyond a sigma of some 500 few laws do. A law with one sigma below .05 and
-    another just below 15 is not put to it, and was seen to miss the tolerance, by a factor of two.
+    that knows this (`unresolved_if_wide`); beyond a sigma of some 500 few laws do.
 
     Ask for no less than 1e-9: the cut at 6.5 sigma leaves about 7e-11 in P (3e-9 in `vjp`) whatever the tolerance.
 
@@ -57,7 +45,7 @@ def probs(mu, sigma, remainder=False, tolerance=1e-7):
     Raises ValueError for sigma <= 0 or input that is not finite, ArithmeticError for a law that is not resolved.
     """
     xp, mu64, sigma64 = double(mu, sigma)
-    out = _resolved(_law, mu64, sigma64, (), remainder, tolerance)
+    out = resolved(_law, _one_hot, mu64, sigma64, (), remainder, tolerance)
     off = float(xp.max(xp.abs(xp.sum(out, axis=-1) - 1))) if out.size else 0.0
     least = float(xp.min(out)) if out.size else 0.0
     if not (off <= tolerance and least >= -tolerance):
@@ -73,21 +61,26 @@ def log_probs(mu, sigma, remainder=False, tolerance=1e-7):
 
 
 def vjp(mu, sigma, p_bar, remainder=False, tolerance=1e-7):
-    """(mu_bar, sigma_bar) (..., K-1) of a cotangent (..., K) on P."""
+    """(mu_bar, sigma_bar) (..., K-1) of a cotangent (..., K) on P.
+
+    The errors are of the order of `tolerance` for cotangents of order 1: P is resolved to `tolerance` times the least
+    sigma (from .1 to 1), as its error changes over a part of a sigma.
+    """
     xp, mu64, sigma64 = double(mu, sigma)
     p_bar, mu64, sigma64 = with_cotangent(p_bar, mu64, sigma64)
-    both = _resolved(_law_vjp, mu64, sigma64, (p_bar,), remainder, tolerance)
+    both = resolved(_law_vjp, _no_slope, mu64, sigma64, (p_bar,), remainder, tolerance)
     return both[..., 0, :].astype(mu.dtype), both[..., 1, :].astype(mu.dtype)
 
 
 # ---- the law -----------------------------------------------------------------------------------------------------
 
 
-def _forward(mu, sigma, top, remainder, level):
+def _forward(mu, sigma, top, remainder, level, unit=1.0):
     """(steps, z, G, unresolved): what P and its pullback need.
 
     steps: for i = 2..n the operators of stick i, G_{i-1} at their points, D_i G_{i-1} and r_i G_{i-1}. z: (s - mu_1) /
-    sigma_1 at the points of G_1. G: G_n(0), (L, 1) or (L, 0). unresolved (L,): the error to expect for want of points.
+    sigma_1 at the points of G_1. G: G_n(0), (L, 1) or (L, 0). unresolved (L,): the error to expect for want of points,
+    divided by `unit`.
     """
     xp, _ = namespace(mu)
     n, (m, quadrature) = mu.shape[1], level
@@ -95,9 +88,11 @@ def _forward(mu, sigma, top, remainder, level):
     points = 0.5 * (xp.asarray(_chebyshev.nodes(m)) + 1)
     last = xp.asarray(_chebyshev.coefficients(m)[-3:].T)
     steps, first, G, low, high = [], None, None, None, None
-    unresolved, any_wide = xp.zeros(mu.shape[0]), bool(xp.any(sigma >= WIDE))
-    if any_wide and m < LEVELS[len(STARTS)][0]:  # the coarser levels are for laws that a few points resolve
-        unresolved = xp.where(xp.max(sigma, axis=-1) >= WIDE, xp.inf, 0)
+    unresolved, beyond = xp.zeros(mu.shape[0]), xp.zeros(mu.shape[0])
+    wide, narrow = xp.max(sigma, axis=-1) >= WIDE, xp.min(sigma, axis=-1) < NARROW
+    hard = (wide | narrow)[:, None] if bool(xp.any(wide | narrow)) else None
+    if hard is not None and m < LEVELS[len(STARTS)][0]:  # the coarser levels are for laws that a few points resolve
+        unresolved = xp.where(hard[:, 0], xp.inf, 0)
     for i in range(n):
         mean, deviation = mu[:, i : i + 1], sigma[:, i : i + 1]
         if i < n - 1:
@@ -111,7 +106,7 @@ def _forward(mu, sigma, top, remainder, level):
             first = (s - mean) / deviation
             G = xp.exp(log_ndtr(first))
         else:
-            stick = Stick(mean, deviation, low, high, m, v, s, quadrature, any_wide)
+            stick = Stick(mean, deviation, low, high, m, v, s, quadrature, hard)
             before = stick.stencil.gather(G)
             G, lost, total = stick.apply(before)
             steps.append((stick, before, lost, total))
@@ -120,28 +115,12 @@ def _forward(mu, sigma, top, remainder, level):
             low, high = next_low, next_high
             intervals.tighten(v, G)
             # dG/dv at the largest v is what G gains beyond it, s in (-e^-v, 0)
-            beyond = xp.abs(G[:, -1] - G[:, -2]) / (v[:, -1] - v[:, -2])
-            unresolved = xp.maximum(unresolved, xp.where(high[:, 0] > top[:, 0] - 1, beyond / SAFETY, 0))
+            gain = xp.abs(G[:, -1] - G[:, -2]) / (v[:, -1] - v[:, -2])
+            beyond = xp.maximum(beyond, xp.where(high[:, 0] > top[:, 0] - 1, gain / SAFETY, 0))
             unresolved = xp.maximum(unresolved, xp.max(xp.abs(G @ last), axis=-1))
-            if any_wide:
-                wide = xp.max(sigma, axis=-1) >= WIDE
-                unresolved = xp.maximum(unresolved, xp.where(wide, _unresolved_if_wide(G, low, high), 0))
-    return steps, first, G, unresolved
-
-
-def _unresolved_if_wide(G, low, high):
-    """(L,): the error to expect of G (L, m) on a long interval [low, high] (L, 1).
-
-    G bends at v = 0: softplus has its singularities at +-i pi, so that coefficients fall by e in sqrt(-low high)/pi
-    terms, and oscillate, with nearly 0 for several of them. Points lie closer at the ends of an interval than in its
-    middle, the table's cells do not: the table's own error is measured, where its cells are short enough to show it.
-    """
-    xp, _ = namespace(G)
-    m = G.shape[1]
-    last = xp.max(xp.abs(G @ xp.asarray(_chebyshev.coefficients(m)[-(m // 8) :].T)), axis=-1)
-    rest = last * xp.sqrt(xp.maximum(-low * high, 0))[:, 0] / SLOW
-    missed = xp.max(xp.abs(G @ xp.asarray(_chebyshev.table_error(m))), axis=-1)
-    return xp.where((high - low)[:, 0] > LONGEST * _chebyshev.CELLS * m, xp.inf, xp.maximum(rest, missed))
+            if hard is not None:
+                unresolved = xp.maximum(unresolved, xp.where(wide, unresolved_if_wide(G, low, high), 0))
+    return steps, first, G, xp.maximum(xp.where(unresolved > FLOOR, unresolved / unit, unresolved), beyond)
 
 
 def _law(mu, sigma, top, remainder, level):
@@ -160,7 +139,9 @@ def _law(mu, sigma, top, remainder, level):
 def _law_vjp(mu, sigma, top, p_bar, remainder, level):
     """((mu_bar, sigma_bar) stacked (L, 2, K-1), unresolved (L,))."""
     xp, _ = namespace(mu)
-    steps, first, G, unresolved = _forward(mu, sigma, top, remainder, level)
+    # P's error changes over a part of a sigma
+    unit = xp.clip(xp.min(sigma, axis=-1), NARROW, 1)
+    steps, first, G, unresolved = _forward(mu, sigma, top, remainder, level, unit)
     pay = [p_bar[:, i : i + 1] for i in range(p_bar.shape[1])]
     F, leads = pay[0] * xp.exp(log_ndtr(first)), []
     for i, (stick, _, lost, _) in enumerate(steps, start=1):
@@ -180,55 +161,14 @@ def _law_vjp(mu, sigma, top, p_bar, remainder, level):
     return xp.stack([xp.concatenate([bar[j] for bar in bars[::-1]], axis=-1) for j in (0, 1)], axis=1), unresolved
 
 
-# ---- accuracy ----------------------------------------------------------------------------------------------------
+# ---- laws in which one category surely wins ----------------------------------------------------------------------
 
 
-def _resolved(function, mu, sigma, more, remainder, tolerance):
-    """function over the leading axes; where one category surely wins, P is 0 and 1, and its derivatives are 0."""
-    if not tolerance > 0:
-        raise ValueError(f"tolerance must be greater than 0, got {tolerance!r}")
-    xp, _ = namespace(mu)
-    rows = [xp.reshape(a, (-1, a.shape[-1])) for a in (*_decided.certain(mu, sigma), *more)]
-    winner = _decided.winners(rows[0], rows[1], remainder)
-    (known,) = xp.nonzero(winner >= 0)
-    if known.size == 0:
-        out = _at_levels(function, rows, remainder, tolerance)
-    else:
-        (rest,) = xp.nonzero(winner < 0)
-        some = _at_levels(function, [a[rest] for a in rows], remainder, tolerance)
-        one_hot = (winner[known, None] == xp.arange(mu.shape[-1] + 1)).astype(mu.dtype)
-        sure = one_hot if function is _law else xp.zeros((known.size, *some.shape[1:]))
-        out = xp.concatenate([sure, some])[xp.argsort(xp.concatenate([known, rest]))]
-    return xp.reshape(out, mu.shape[:-1] + out.shape[1:])
+def _one_hot(winner, some):
+    xp, _ = namespace(some)
+    return (winner[:, None] == xp.arange(some.shape[-1])).astype(some.dtype)
 
 
-def _at_levels(function, rows, remainder, tolerance):
-    """function of laws (L, n), in chunks, each law at the first level that resolves it to `tolerance`."""
-    xp, _ = namespace(rows[0])
-    # a function of s may gain e^-TOP times its density, 0.4/sigma, beyond TOP
-    narrow = 0.4 * math.exp(-TOP) > tolerance * xp.min(rows[1], axis=-1, keepdims=True)
-    rows = [*rows[:2], xp.where(narrow, HIGHER, TOP), *rows[2:]]
-    start = sum(tolerance < limit for limit in STARTS)
-    out, error = _in_chunks(function, rows, remainder, LEVELS[start])
-    for level in LEVELS[start + 1 :]:
-        (left,) = xp.nonzero(~(error <= tolerance))
-        if left.size == 0:
-            break
-        # results of the finer level take the place of those that were not good enough
-        place = xp.where(error <= tolerance, xp.arange(error.size), error.size - 1 + xp.cumsum(~(error <= tolerance)))
-        finer, finer_error = _in_chunks(function, [a[left] for a in rows], remainder, level)
-        out, error = xp.concatenate([out, finer])[place], xp.concatenate([error, finer_error])[place]
-    worst = float(xp.max(error)) if error.size else 0.0
-    if not worst <= tolerance:
-        raise ArithmeticError(f"IGR-SB: a law is resolved to {worst:.1e} only, not to tolerance {tolerance:.1e}")
-    return out
-
-
-def _in_chunks(function, rows, remainder, level):
-    xp, _ = namespace(rows[0])
-    size = max(1, CHUNK // (level[0] * level[1] * rows[0].shape[1]))
-    pieces = [
-        function(*(a[i : i + size] for a in rows), remainder, level) for i in range(0, max(1, rows[0].shape[0]), size)
-    ]
-    out, unresolved = (xp.concatenate([piece[j] for piece in pieces]) for j in (0, 1))
-    return out, SAFETY * unresolved
+def _no_slope(winner, some):
+    xp, _ = namespace(some)
+    return xp.zeros((winner.size, *some.shape[1:]))
