@@ -69,7 +69,8 @@ MORE = {
     "recovery.drawn_single": ["_boundary", "_by_rule", "_scores"],
     "recovery._single_integrals": ["integrals", "_nodes", "_by_parameters", "_density"],
     "recovery.gaussian_argmax": ["boundary", "with_boundary"],
-    "recovery.conditional": ["_saved", "_quantiles_below", "coupled_below", "gumbel_sample", "gumbel_coupled"],
+    "recovery.conditional": ["_saved", "_quantiles_below", "coupled_below"],
+    "recovery.conditional_gumbel": ["sample", "coupled"],
 }
 # Not among them: the slopes of Newton's iterations (planar_flow.solve, _panels._mode, _winner._solve, ndtri_exp), which
 # set the number of steps and not the result, and sums over samples that are handed to an optimiser (prior.fit).

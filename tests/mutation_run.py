@@ -54,6 +54,7 @@ TESTS = {  # module below igr_ref -> the test files that must catch its mutants
     "recovery._far_law": "recovery_far",
     "recovery._far_tails": "conditional",
     "recovery.conditional": "conditional recovery_far",
+    "recovery.conditional_gumbel": "conditional",
     "recovery._tails": "conditional",
     "recovery._panels": "conditional",
     "recovery._winner": "conditional",

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 from autograd import numpy as anp
 
-from igr_ref.recovery import _drawn, _grid, _panels, _winner, conditional, drawn, gaussian_argmax
+from igr_ref.recovery import _drawn, _grid, _panels, _winner, conditional, conditional_gumbel, drawn, gaussian_argmax
 from igr_ref.recovery._tails import below, log_ndtr_and_grad, ndtri_exp
 
 from . import gradcheck, ledger
@@ -122,21 +122,21 @@ def test_gumbel_given_b_against_textbook_and_autograd():
     for rng, lead, k, _ in gradcheck.configurations(1000, seed=1):
         log_alpha, b, v = gumbel_case(rng, lead, k)
         dot, zeta_bar = rng.normal(size=log_alpha.shape), rng.normal(size=log_alpha.shape)
-        zeta, saved = conditional.gumbel_sample(log_alpha, b, v)
-        zeta_dot = conditional.gumbel_pushforward(saved, dot)
-        bar = conditional.gumbel_pullback(saved, zeta_bar)
+        zeta, saved = conditional_gumbel.sample(log_alpha, b, v)
+        zeta_dot = conditional_gumbel.pushforward(saved, dot)
+        bar = conditional_gumbel.pullback(saved, zeta_bar)
         want, want_dot = numpy.empty_like(zeta), numpy.empty_like(zeta)
         for at in numpy.ndindex(*lead):
             z = oracle.gumbel_given(log_alpha[at] + 1e-200j * dot[at], int(b[at].argmax()), v[at])
             want[at], want_dot[at] = z.real, z.imag / 1e-200
-        name = "recovery.conditional.gumbel_"
+        name = "recovery.conditional_gumbel."
         gradcheck.check(zeta, want, equation=GUMBEL, function=name + "sample", oracle="textbook")
         gradcheck.check(zeta_dot, want_dot, equation=GUMBEL, function=name + "pushforward", oracle="complex step")
         # the cancellation in log theta's derivative is an absolute rounding error of the size of zeta_bar
         scale = 1e-3 * numpy.linalg.norm(zeta_bar)
 
         def traced(a, b=b, v=v, zeta_bar=zeta_bar):
-            return anp.sum(conditional.gumbel_sample(a, b, v)[0] * zeta_bar)
+            return anp.sum(conditional_gumbel.sample(a, b, v)[0] * zeta_bar)
 
         (tape,) = gradcheck.autograd_vjp(traced, log_alpha)
         gradcheck.check(bar, tape, equation=GUMBEL, function=name + "pullback", oracle="autograd", scale=scale)
@@ -156,15 +156,15 @@ def test_gumbel_with_theta_down_to_1e_30_in_both_precisions():
         log_alpha = numpy.array([0.0, -69.0, -30.0, -5.0], dtype)
         for i in range(4):
             b, v = one_hot(i, 4).astype(dtype), rng.random((50, 4)).astype(dtype)
-            zeta, saved = conditional.gumbel_sample(log_alpha, b, v)
-            bar = conditional.gumbel_pullback(saved, numpy.ones_like(zeta))
+            zeta, saved = conditional_gumbel.sample(log_alpha, b, v)
+            bar = conditional_gumbel.pullback(saved, numpy.ones_like(zeta))
             want = [oracle.gumbel_given(log_alpha.astype(float), i, row.astype(float)) for row in v]
             gradcheck.check(
                 zeta,
                 numpy.array(want),
                 tolerance,
                 equation=GUMBEL,
-                function="recovery.conditional.gumbel_sample",
+                function="recovery.conditional_gumbel.sample",
                 oracle="theta = 1e-30",
                 dtype=dtype,
             )
@@ -180,12 +180,12 @@ def test_gumbel_coupled_is_the_sample_that_was_drawn():
     b = one_hot(zeta.argmax(-1), 5)
     top = numpy.exp(-zeta.max(-1, keepdims=True))
     minus_log_v = numpy.where(b > 0, top, numpy.exp(log_theta) * (numpy.exp(-zeta) - top))
-    again, saved = conditional.gumbel_sample(log_alpha, b, numpy.exp(-minus_log_v))
-    coupled = conditional.gumbel_coupled(log_alpha, b, zeta)
+    again, saved = conditional_gumbel.sample(log_alpha, b, numpy.exp(-minus_log_v))
+    coupled = conditional_gumbel.coupled(log_alpha, b, zeta)
     numpy.testing.assert_allclose(again, zeta, atol=1e-9)
     numpy.testing.assert_allclose(coupled[1], saved[1], atol=1e-9)
     zeta_bar, direction = rng.normal(size=zeta.shape), rng.normal(size=zeta.shape)
-    zeta_dot, bar = conditional.gumbel_pushforward(coupled, direction), conditional.gumbel_pullback(coupled, zeta_bar)
+    zeta_dot, bar = conditional_gumbel.pushforward(coupled, direction), conditional_gumbel.pullback(coupled, zeta_bar)
     for row in range(50):  # the textbook sampler at that v, which stays fixed
         moved = log_alpha[row] + 1e-30j * direction[row]
         want = oracle.gumbel_given(moved, int(b[row].argmax()), numpy.exp(-minus_log_v[row])).imag / 1e-30
@@ -534,7 +534,7 @@ def test_gumbel_law_against_rejection():
     log_theta = numpy.log([0.5, 0.3, 0.15, 0.05])
     free = log_theta + rng.gumbel(size=(100_000, 4))
     category = free.argmax(-1)
-    given, _ = conditional.gumbel_sample(log_theta + 1.7, one_hot(category, 4), uniforms(rng, (100_000, 4)))
+    given, _ = conditional_gumbel.sample(log_theta + 1.7, one_hot(category, 4), uniforms(rng, (100_000, 4)))
     for k in range(4):
         two_samples_agree(free[category == k], given[category == k])
 
@@ -571,7 +571,7 @@ def strict_gumbel(seed, draws, dtype):
     v = numpy.clip(uniforms(rng, (draws // laws, laws, k)).astype(dtype), dtype(2.0**-54), dtype(1 - step))
     category = rng.integers(k, size=v.shape[:-1])
     b = one_hot(category, k)
-    zeta, _ = conditional.gumbel_sample(log_alpha, b, v)
+    zeta, _ = conditional_gumbel.sample(log_alpha, b, v)
     top = numpy.max(numpy.where(b > 0, zeta, -numpy.inf), axis=-1, keepdims=True)
     assert zeta.dtype == dtype and numpy.all(numpy.isfinite(zeta)) and numpy.all((b > 0) | (zeta < top))
 
@@ -624,10 +624,10 @@ def test_runs_on_arrays_that_never_become_numpys():
     same_bits(conditional.pullback(got_saved, got), conditional.pullback(saved, y))
     same_bits(conditional.pushforward(got_saved, got, got), conditional.pushforward(saved, y, y))
     log_alpha, v = rng.normal(size=(30, 4)), uniforms(rng, (2, 30, 4))
-    zeta, saved = conditional.gumbel_sample(log_alpha, b, v)
-    got, got_saved = conditional.gumbel_sample(*strict((log_alpha, b, v)))
+    zeta, saved = conditional_gumbel.sample(log_alpha, b, v)
+    got, got_saved = conditional_gumbel.sample(*strict((log_alpha, b, v)))
     same_bits((got, got_saved), (zeta, saved))
-    same_bits(conditional.gumbel_pullback(got_saved, got), conditional.gumbel_pullback(saved, zeta))
+    same_bits(conditional_gumbel.pullback(got_saved, got), conditional_gumbel.pullback(saved, zeta))
     same_bits(ndtri_exp(strict(-numpy.logspace(-10, 5, 50))), ndtri_exp(-numpy.logspace(-10, 5, 50)))
 
 
@@ -650,8 +650,8 @@ def test_bad_input(change, message):
 
 def test_bad_input_gumbel():
     with pytest.raises(ValueError, match="v must lie strictly between"):
-        conditional.gumbel_sample(numpy.zeros(2), numpy.array([0.0, 1.0]), numpy.array([0.0, 0.5]))
+        conditional_gumbel.sample(numpy.zeros(2), numpy.array([0.0, 1.0]), numpy.array([0.0, 0.5]))
     with pytest.raises(ValueError, match="one-hot"):
-        conditional.gumbel_sample(numpy.zeros(2), numpy.array([0.5, 0.5]), numpy.array([0.1, 0.5]))
+        conditional_gumbel.sample(numpy.zeros(2), numpy.array([0.5, 0.5]), numpy.array([0.1, 0.5]))
     with pytest.raises(ValueError, match="h\\(y\\) = b"):
         conditional.coupled(numpy.zeros(2), numpy.ones(2), numpy.array([1.0, 0.0, 0.0]), numpy.array([1.0, 2.0]))

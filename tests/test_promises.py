@@ -12,7 +12,7 @@ from igr_ref.estimators.rebar import PairedNoise, rebar, rebar_params, variance_
 from igr_ref.estimators.relax import relax, relax_params
 from igr_ref.models import Adam
 from igr_ref.models.reconstruction import Reconstruction
-from igr_ref.recovery import conditional, gaussian_argmax
+from igr_ref.recovery import conditional_gumbel, gaussian_argmax
 from igr_ref.recovery.drawn_single import drawn_single
 from igr_ref.transforms import PlanarFlow
 from igr_ref.transforms.base import check_temperature
@@ -62,7 +62,7 @@ def test_shapes_may_be_lists_and_dtypes_are_those_of_the_parameters():
     rng = noise.generator(0, "lists")
     assert noise.normal(rng, [2, 3], numpy.float32).shape == (2, 3)
     log_alpha, b = numpy.zeros((2, 3), numpy.float32), numpy.eye(3, dtype=numpy.float32)[:2]
-    zeta, saved = conditional.gumbel_sample(log_alpha, b, numpy.full((2, 3), 0.4))
+    zeta, saved = conditional_gumbel.sample(log_alpha, b, numpy.full((2, 3), 0.4))
     assert zeta.dtype == numpy.float32 and all(part.dtype == numpy.float32 for part in saved)
 
 

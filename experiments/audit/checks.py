@@ -8,7 +8,7 @@ import numpy
 
 from igr_ref import GumbelSoftmax, SoftmaxPlusPlus, h, igr_i, igr_sb, noise
 from igr_ref.estimators.unordered_set import unordered_set
-from igr_ref.recovery import conditional, gaussian_argmax
+from igr_ref.recovery import conditional_gumbel, gaussian_argmax
 
 from ..estimators import Problem
 from .record import Measure, Outcome, finding
@@ -151,11 +151,11 @@ def eq_6(setting, extra=0.0):
     why="The means of all coordinates, and of their squares, given each category, against rejection; in standard "
     "errors.",
     equation="ζ̃_i = −log(−log v_i), ζ̃_k = −log(−log v_k/θ_k − log v_i)",
-    right_code="igr_ref.recovery.conditional.gumbel_sample",
+    right_code="igr_ref.recovery.conditional_gumbel.sample",
     wrong_code="",
     group=GROUP,
 )
-def conditional_gumbel(setting, sampler=conditional.gumbel_sample):
+def conditional_gumbel(setting, sampler=conditional_gumbel.sample):
     rng, n = setting.rng("conditional"), setting.count(200_000)
     log_theta = numpy.log([0.5, 0.3, 0.2])
     zeta = log_theta + noise.gumbel(rng, (n, 3))

@@ -16,7 +16,7 @@ from typing import Any
 from ..backend import namespace
 from ..distributions import GumbelSoftmax, gaussian
 from ..numerics import log_softmax, log_softmax_vjp
-from ..recovery import conditional
+from ..recovery import conditional, conditional_gumbel
 from .score_function import drawn_codes, is_igr_i
 
 
@@ -52,9 +52,9 @@ class GumbelPair:
         self.log_theta = log_softmax(q.log_alpha)
         self.y = self.log_theta + noise.path
         if noise.uniforms is None:
-            self.y_given, self.saved = self.y, conditional.gumbel_coupled(q.log_alpha, self.b, self.y)
+            self.y_given, self.saved = self.y, conditional_gumbel.coupled(q.log_alpha, self.b, self.y)
         else:
-            self.y_given, self.saved = conditional.gumbel_sample(q.log_alpha, self.b, noise.uniforms)
+            self.y_given, self.saved = conditional_gumbel.sample(q.log_alpha, self.b, noise.uniforms)
 
     def both(self, free, given, axis):
         """What belongs to the two samples, (..., N, .), stacked along a new axis: that after the replicas."""
@@ -82,14 +82,14 @@ class GumbelPair:
 
     def pullback_given(self, y_bar):
         """The same for the sample given b."""
-        return {"log_alpha": conditional.gumbel_pullback(self.saved, y_bar)}
+        return {"log_alpha": conditional_gumbel.pullback(self.saved, y_bar)}
 
     def pushforward(self, direction):
         """(y_dot, tangent of the sample given b) along a direction in q's parameters."""
         xp, _ = namespace(self.log_theta)
         dot = direction["log_alpha"]
         y_dot = dot - xp.sum(xp.exp(self.log_theta) * dot, axis=-1, keepdims=True)
-        return y_dot, conditional.gumbel_pushforward(self.saved, dot)
+        return y_dot, conditional_gumbel.pushforward(self.saved, dot)
 
 
 class GaussianPair:

@@ -1,27 +1,23 @@
-"""Relaxed samples given their discrete value: zeta | b for the Gumbel-Softmax, y | h(y) = b for IGR (Prop. 2).
+"""Relaxed samples of IGR given their discrete value, y | h(y) = b (Prop. 2); `conditional_gumbel` has zeta | b.
 
-IGR, uniforms v (..., K-1); u_j = (m - mu_j)/sigma_j, m an upper bound of every other coordinate:
+Uniforms v (..., K-1); u_j = (m - mu_j)/sigma_j, m an upper bound of every other coordinate:
     H = K      m = 0.        H = k < K      y_k = m with Gamma(m) = v_k P_k (`_winner`).
     others     y_j = mu_j + sigma_j q_j,  q_j = Phi^-1(v_j Phi(u_j)),
                dy_j = r_j dm + (1 - r_j) dmu_j + (q_j - r_j u_j) dsigma_j,  r_j = v_j phi(u_j)/phi(q_j).
-Gumbel, uniforms v (..., K), E = -log v, theta = softmax(log_alpha), b = e_i:
-    zeta_i = -log E_i, dzeta_i = 0;  zeta_k = -log D_k,  D_k = E_k/theta_k + E_i,  dzeta_k = (1 - E_i/D_k) dlog theta_k.
 v is held fixed in every derivative. v may also be the one at which the conditional sample is the unconditional one:
-`coupled` and `gumbel_coupled`, which need only its value.
+`coupled`, which needs only its value.
 
-Rounding. m is rounded to a positive number, everything else to a number below m (for H = K: below 0), so h(y) and the
-argmax of zeta are b for every v in (0, 1). A coordinate moves by no more than its own rounding error and two units
+Rounding. m is rounded to a positive number, everything else to a number below m (for H = K: below 0), so h(y) is b for
+every v in (0, 1). A coordinate moves by no more than its own rounding error and two units
 in the last place of m, so the derivatives stand.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy
 
 from ..backend import namespace
-from ..numerics import log_softmax, log_softmax_vjp, sigmoid
+from ._conditions import checked, checked_uniforms, rows
 from ._normal import DEGREE, END, phi_and_Phi
 from ._tails import below, l_change, l_slope, log_ndtr_and_grad, ndtri_exp
 from ._winner import maxima
@@ -29,9 +25,6 @@ from ._winner import maxima
 HIGH = 12.0  # Phi is 1 there, and phi still a float32
 SMALL = 1e10  # times the smallest normal number: v Phi(u) above it has kept its digits
 FAR = 1e4  # a law whose -u stay below it keeps at least eight digits of q - r u
-
-
-# ---- IGR ---------------------------------------------------------------------------------------------------------
 
 
 def sample(mu, sigma, b, v):
@@ -156,46 +149,6 @@ def _saved(dtype, won, u, q, r, dm, square):
     return tuple(part.astype(dtype) for part in parts)
 
 
-def checked(mu, sigma, b, dtype="float64"):
-    """(xp, mu, sigma, b): mu and sigma in `dtype`, broadcast together. ValueError says what is wrong."""
-    xp, _ = namespace(mu, sigma, b)
-    mu64, sigma64 = xp.broadcast_arrays(mu.astype(dtype), sigma.astype(dtype))
-    if not bool(xp.all(xp.isfinite(mu64))):
-        raise ValueError("mu must be finite, got NaN or infinity")
-    if not bool(xp.all(xp.isfinite(sigma64) & (sigma64 > 0))):
-        raise ValueError("sigma must be finite and greater than 0 (it is a standard deviation)")
-    if b.shape[-1] != mu64.shape[-1] + 1:
-        raise ValueError(f"b must have one category more than mu, {mu64.shape[-1] + 1}; got shape {b.shape}")
-    _check_one_hot(b, xp)
-    return xp, mu64, sigma64, b
-
-
-def checked_uniforms(v, dtype="float64"):
-    xp, _ = namespace(v)
-    if not bool(xp.all((v > 0) & (v < 1))):
-        raise ValueError("v must lie strictly between 0 and 1")
-    return v.astype(dtype)
-
-
-def _check_one_hot(b, xp):
-    if not bool(xp.all((b == 0) | (b == 1)) & xp.all(xp.sum(b, axis=-1) == 1)):
-        raise ValueError("b must be one-hot over its last axis")
-
-
-def rows(mu, sigma, b, noise, name):
-    """mu, sigma, noise broadcast to one shape, and for every draw the number of its law (shared laws are solved once).
-
-    b keeps its shape: what it lacks in leading axes, `where` adds.
-    """
-    xp, _ = namespace(mu)
-    if noise.shape[-1] != mu.shape[-1]:
-        raise ValueError(f"{name} must have the {mu.shape[-1]} coordinates of mu, got shape {noise.shape}")
-    lead = numpy.broadcast_shapes(mu.shape[:-1], b.shape[:-1], noise.shape[:-1])
-    law = xp.broadcast_to(xp.reshape(xp.arange(math.prod(mu.shape[:-1])), mu.shape[:-1]), lead)
-    shape = (*lead, mu.shape[-1])
-    return *(xp.broadcast_to(array, shape) for array in (mu, sigma, noise)), law
-
-
 def _maximum(mu, sigma, b, law, v=None, y=None):
     """(m (..., 1), dm (..., 2(K-1)) by mu and sigma): zeros where H = K."""
     xp, _ = namespace(mu)
@@ -208,51 +161,3 @@ def _maximum(mu, sigma, b, law, v=None, y=None):
     m, dm = xp.zeros(k.shape), xp.zeros((k.size, 2 * n))
     m[draws], dm[draws] = maxima(mu[draws], sigma[draws], xp.reshape(law, (-1,))[draws], k[draws], **kwargs)
     return xp.reshape(m, (*lead, 1)), xp.reshape(dm, (*lead, 2 * n))
-
-
-# ---- Gumbel ------------------------------------------------------------------------------------------------------
-
-
-def gumbel_sample(log_alpha, b, v):
-    """(zeta (..., K), saved) with argmax zeta = b; log_alpha is normalised inside. In the dtype of log_alpha.
-
-    Right for theta as small as log_alpha can express: no theta, and no E/theta, is formed.
-    ValueError unless b (..., K) is one-hot and v (..., K) lies in (0, 1).
-    """
-    xp, _ = namespace(log_alpha, v)
-    for name, array in (("b", b), ("v", v)):
-        if array.ndim == 0 or array.shape[-1] != log_alpha.shape[-1]:
-            k = log_alpha.shape[-1]
-            raise ValueError(f"{name} must have the {k} categories of log_alpha, got shape {array.shape}")
-    _check_one_hot(b, xp)
-    checked_uniforms(v)
-    log_theta = log_softmax(log_alpha)
-    log_e = xp.log(-xp.log(v))
-    log_e_i = xp.sum(xp.where(b > 0, log_e, 0), axis=-1, keepdims=True)
-    scaled = log_e - log_theta
-    zeta = xp.where(b > 0, -log_e, below(-xp.logaddexp(scaled, log_e_i), -log_e_i))
-    slope = xp.where(b > 0, 0, sigmoid(scaled - log_e_i))
-    return zeta.astype(log_alpha.dtype), (log_theta, slope.astype(log_alpha.dtype))
-
-
-def gumbel_coupled(log_alpha, b, zeta):
-    """`saved` of the conditional sample that equals zeta = log theta + G, a point with argmax zeta = b.
-
-    1 - E_i/D_k = 1 - e^{zeta_k - zeta_i}.
-    """
-    xp, _ = namespace(log_alpha, zeta)
-    top = xp.sum(xp.where(b > 0, zeta, 0), axis=-1, keepdims=True)
-    return log_softmax(log_alpha), -xp.expm1(zeta - top)
-
-
-def gumbel_pullback(saved, zeta_bar):
-    """log_alpha_bar (..., K) of a cotangent on zeta."""
-    log_theta, slope = saved
-    return log_softmax_vjp(log_theta, slope * zeta_bar)
-
-
-def gumbel_pushforward(saved, log_alpha_dot):
-    """The tangent of zeta along log_alpha_dot."""
-    xp, _ = namespace(log_alpha_dot)
-    log_theta, slope = saved
-    return slope * (log_alpha_dot - xp.sum(xp.exp(log_theta) * log_alpha_dot, axis=-1, keepdims=True))

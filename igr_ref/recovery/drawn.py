@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backend import namespace
-from . import _far_law, _winner, conditional, gaussian_argmax
+from . import _conditions, _far_law, _winner, conditional, gaussian_argmax
 from ._drawn import Located, Winner, solve
 from ._grid import FINE, over_laws
 from ._tails import log_ndtr_and_grad
@@ -39,10 +39,10 @@ def drawn(mu, sigma, b, v=None, y=None, cotangent=None, dtype=None, rule=FINE):
     ValueError for bad input, as in `conditional.sample`.
     """
     dtype = dtype or mu.dtype
-    xp, mu, sigma, b = conditional.checked(mu, sigma, b)
+    xp, mu, sigma, b = _conditions.checked(mu, sigma, b)
     n, name = mu.shape[-1], "v" if y is None else "y"
-    given = mu if v is None and y is None else conditional.checked_uniforms(v) if y is None else y.astype(xp.float64)
-    all_mu, all_sigma, given, law = conditional.rows(mu, sigma, b, given, name)
+    given = mu if v is None and y is None else _conditions.checked_uniforms(v) if y is None else y.astype(xp.float64)
+    all_mu, all_sigma, given, law = _conditions.rows(mu, sigma, b, given, name)
     lead = all_mu.shape[:-1]
     k = xp.reshape(xp.broadcast_to(xp.argmax(b, axis=-1), lead), (-1,))
     laws, draws = ([xp.reshape(array, (-1, n)) for array in pair] for pair in ((mu, sigma), (all_mu, all_sigma)))

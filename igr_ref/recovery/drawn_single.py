@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy
 
 from ..backend import namespace
-from . import _winner, conditional
+from . import _conditions, _winner, conditional
 from ._normal import END, phi_and_Phi
 from ._single_axes import Axes
 from ._single_integrals import integrals
@@ -27,8 +27,8 @@ def drawn_single(mu, sigma, b, v=None, y=None, cotangent=None, work=None):
     """`drawn.Drawn`, all of it in float32, for laws mu, sigma (..., K-1) and one-hot b (..., K), whose leading axes may
     exceed the laws'. Of v, the uniforms (..., K-1), and y, the sample given b, one is given. work: Buffers or None.
     """
-    xp, mu, sigma, b = conditional.checked(mu, sigma, b, "float32")
-    given = conditional.checked_uniforms(v, "float32") if y is None else y.astype("float32")
+    xp, mu, sigma, b = _conditions.checked(mu, sigma, b, "float32")
+    given = _conditions.checked_uniforms(v, "float32") if y is None else y.astype("float32")
     n, laws = mu.shape[-1], mu.shape[:-1]
     lead = numpy.broadcast_shapes(laws, b.shape[:-1], given.shape[:-1])
     axes = Axes(laws, lead)

@@ -14,7 +14,7 @@ from igr_ref.estimators.rebar import variance_gradient
 from igr_ref.estimators.score_function import kl_term, log_probs, log_probs_pullback, score
 from igr_ref.estimators.unordered_set import code_set, from_set
 from igr_ref.numerics import log_softmax
-from igr_ref.recovery import conditional, gaussian_argmax, stick_breaking
+from igr_ref.recovery import conditional, conditional_gumbel, gaussian_argmax, stick_breaking
 
 ONE = numpy.float64(1.0)
 FLOW = ("w", "u", "b")
@@ -163,9 +163,9 @@ def stick_breaking_law(x):
 
 def gumbel_conditional(x):
     b = numpy.eye(x["v"].size)[x["category"]]
-    zeta, saved = conditional.gumbel_sample(x["log_alpha"], b, x["v"])
-    rows = [conditional.gumbel_pullback(saved, row) for row in numpy.eye(b.size)]
-    vjp = conditional.gumbel_pullback(saved, x["zeta_bar"])
+    zeta, saved = conditional_gumbel.sample(x["log_alpha"], b, x["v"])
+    rows = [conditional_gumbel.pullback(saved, row) for row in numpy.eye(b.size)]
+    vjp = conditional_gumbel.pullback(saved, x["zeta_bar"])
     return {"zeta": zeta, "jacobian": numpy.stack(rows), "vjp_zeta": vjp}
 
 
@@ -289,7 +289,7 @@ CHECKS = {
     "kumaraswamy": ("Kumaraswamy", "distributions.kumaraswamy.Kumaraswamy", kumaraswamy),
     "prop_2": ("eq. 21", "recovery.gaussian_argmax", prop_2),
     "stick_breaking_law": ("IGR-SB, recovered law", "recovery.stick_breaking", stick_breaking_law),
-    "gumbel_conditional": ("zeta | b", "recovery.conditional.gumbel_sample", gumbel_conditional),
+    "gumbel_conditional": ("zeta | b", "recovery.conditional_gumbel.sample", gumbel_conditional),
     "igr_conditional": ("y | H = k", "recovery.conditional.sample", igr_conditional),
     "reparameterization": (
         "eq. 3",
