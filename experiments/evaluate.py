@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 
 import numpy
 
@@ -26,12 +27,17 @@ SCORES = ("continuous_elbo", "discrete_elbo", "loglik", "as_published", "kl", "e
 
 
 def recovered_log_probs(config, q):
-    """log P (..., N, K) of the discrete law behind q, float64: by its formula, or simulated where there is none."""
+    """log P (..., N, K) of the discrete law behind q, float64: by its formula, or simulated where there is none.
+
+    A batch of IGR-SB in which a law is too wild for its quadrature is simulated, with a warning.
+    """
     try:
         if config.law == "simulated" and config.model == "igr_sb":
             raise TypeError("simulated on request")
         return discrete_log_probs(q)
-    except (TypeError, ArithmeticError):  # IGR-Planar; or a law of sticks too wild for its quadrature
+    except (TypeError, ArithmeticError) as error:  # IGR-Planar; or a law of sticks too wild for its quadrature
+        if isinstance(error, ArithmeticError):
+            warnings.warn(f"the laws of {len(q.mu)} images are simulated, not exact: {error}", stacklevel=2)
         xp, _ = namespace(q.mu)
         rng = noise.generator(config.seed, "law")
         draws = xp.asarray(noise.normal(rng, (config.law_draws, config.n_categories - 1), config.dtype))

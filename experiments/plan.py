@@ -34,7 +34,7 @@ class RunConfig(Config):
     relax_temperature  where RELAX's lambda starts; None: 5 for Gumbel-Softmax, .15 for IGR
     relax_coupled      RELAX: the sample given b equals the free one in value (their derivatives differ), instead of
                        being drawn anew; as unbiased, and cheaper
-    law                "exact", or "simulated" for IGR-SB too, whose exact law takes a millisecond for each variable
+    law                "exact", or "simulated" for IGR-SB too, whose exact law takes two milliseconds a variable
     training_images    how many of the first training images the discretised training ELBO is taken over (Table 4)
     scored_images      only the first so many test or held-out images are scored; None: all
     """

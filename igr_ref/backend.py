@@ -16,11 +16,12 @@ def namespace(*arrays):
     """Array namespace and special functions shared by `arrays`.
 
     Python and NumPy scalars, and None, fit any namespace. Returns (xp, special).
-    Raises TypeError when arrays of two libraries are mixed: move one of them on purpose instead.
+    Raises TypeError for a list or anything else that is no array, and when arrays of two libraries are mixed: move one
+    of them on purpose instead.
     """
     found = None
     for array in arrays:
-        if array is None or isinstance(array, (numpy.generic, int, float, bool, list, tuple)):
+        if array is None or isinstance(array, (numpy.generic, int, float, bool)):
             continue
         if type(array) is numpy.ndarray:
             xp = numpy
@@ -29,7 +30,7 @@ def namespace(*arrays):
         elif hasattr(array, "__array_namespace__"):
             xp = array.__array_namespace__()
         else:
-            raise TypeError(f"expected an array, got {type(array).__name__}")
+            raise TypeError(f"expected an array, got {type(array).__name__} (numpy.asarray makes one)")
         if found is not None and xp is not found:
             # A constant made by NumPy may meet traced arrays (autograd); two real devices may not be mixed.
             if numpy not in (xp, found) or "cupy" in (xp.__name__, found.__name__):

@@ -2,7 +2,7 @@
 
 A generator is a pure function of its key, so a run can be resumed, sharded over machines or trained beside other
 replicas and still meet the same noise. Functions that compute take noise as an argument; only this file and `philox`
-draw.
+draw it; fresh parameters are drawn by those who make them (`init`).
 """
 
 from __future__ import annotations

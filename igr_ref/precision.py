@@ -56,11 +56,15 @@ def in_double(cls):
 def _in_double(method):
     @functools.wraps(method)
     def call(self, *args, **kwargs):
+        if any(_is_list_of_numbers(arg) for arg in (*args, *kwargs.values())):
+            raise TypeError(
+                f"{type(self).__name__}.{method.__name__} takes arrays, got a list (numpy.asarray makes one)"
+            )
         if not (self.precise and self.is_single((args, kwargs))):
             return method(self, *map(_unwrapped, args), **{name: _unwrapped(arg) for name, arg in kwargs.items()})
         outer = _GIVEN_SINGLE.set(True)
         try:
-            result = method(self.wide(), *widened(args), **widened(kwargs))
+            result = method(self.wide(), *map(_unwrapped, widened(args)), **widened(kwargs))
         finally:
             _GIVEN_SINGLE.reset(outer)
         if method.__name__ == "run":
@@ -70,7 +74,14 @@ def _in_double(method):
     return call
 
 
+def _is_list_of_numbers(x):
+    return type(x) is list and len(x) > 0 and type(x[0]) in (int, float, list)
+
+
 def _unwrapped(x):
+    """What `Kept` keeps; a float as NumPy's, which can be indexed: the cotangent of a single number, say."""
+    if type(x) is float:
+        return numpy.float64(x)
     return x.saved if isinstance(x, Kept) else x
 
 

@@ -30,6 +30,8 @@ def fit(build, params, p_0, draw, steps=1000, learning_rate=0.01, objective="mom
     xp, _ = namespace(p_0)
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}")
+    if p_0.ndim != 1:
+        raise ValueError(f"p_0 must be one law, (K,), got shape {p_0.shape}")
     if not bool(xp.all(p_0 >= 0)) or not 0 < float(p_0.sum()) <= 1 + 1e-6:
         raise ValueError(f"p_0 must be probabilities that sum to 1 (or to less, if truncated); sum {float(p_0.sum())}")
     params = {name: value.copy() for name, value in params.items()}

@@ -91,7 +91,7 @@ def test_round_trips():
 
 def test_inverse_refuses_a_point_of_the_boundary():
     for w in ([0.0, 1.0], [1.0, 0.0], [numpy.nan, 1.0]):
-        with pytest.raises(ValueError, match="w must be positive"):
+        with pytest.raises(ValueError, match="z must be positive"):
             G.inverse(numpy.array(w))
 
 

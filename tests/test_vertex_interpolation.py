@@ -210,7 +210,7 @@ def test_inverse_keeps_its_digits_at_low_temperature():
 @pytest.mark.parametrize("z", [[0.5, 0.3, 0.2], [0.34, 0.33, 0.33], [0.6, 0.4, 0.0], [0.9, 0.2, -0.1]])
 def test_points_outside_the_image_are_refused(z):
     """The image at tau = .5 needs max z - z_j >= .5."""
-    with pytest.raises(ValueError, match="1 - temperature"):
+    with pytest.raises(ValueError, match="1 - temperature" if min(z) > 0 else "must be positive"):
         VertexInterpolation(0.5).inverse(numpy.array(z))
 
 

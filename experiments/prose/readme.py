@@ -36,7 +36,7 @@ README = [
         ],
     ),
     S(
-        "beats the plain estimator nowhere that both have the same temperature and seeds can decide",
+        "beats the plain estimator in no pair of rows of one temperature that the seeds tell apart",
         lambda n: all(
             ", τ " in row[1]
             for row in claims.rows(n.sheets, n.results)

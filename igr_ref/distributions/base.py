@@ -10,7 +10,8 @@ is an argument and has the shape of the parameters (leading axes broadcast: nois
     b        = q.discretize(noise)         one-hot sample (..., K) of the discrete law, selected by the same noise;
                q.category(noise)           the same as category numbers
 
-ValueError for noise, or a point, that has not all coordinates: one of them would broadcast over the others.
+ValueError for noise, or a point, that has not all coordinates: one of them would broadcast over the others. Made with
+validate=False, a relaxation looks at shapes only, not at numbers: the training loop's, which must not wait for a GPU.
 float32 in, float32 out; in between, float64 unless q was made with precise=False (`precision`).
 """
 
@@ -20,6 +21,7 @@ import copy
 
 from ..backend import namespace
 from ..precision import InDouble, widened
+from ..transforms.base import check_coordinates as check_coordinates
 from ..transforms.base import one_hot
 
 
@@ -64,10 +66,11 @@ class Relaxation(InDouble):
         return self.pullback(self.run(noise)[1], z_bar)
 
 
-def check_coordinates(name, array, n):
-    """ValueError unless the category axis of an array has length n: one of length 1 would broadcast unnoticed."""
-    if array.ndim == 0 or array.shape[-1] != n:
-        raise ValueError(f"{name} must have {n} coordinates along its last axis, got shape {array.shape}")
+def check_no_nan(name, array):
+    """ValueError for NaN: argmax would give it a category."""
+    xp, _ = namespace(array)
+    if bool(xp.any(xp.isnan(array))):
+        raise ValueError(f"{name} must not hold NaN")
 
 
 def check_parameters(elementwise=False, **arrays):

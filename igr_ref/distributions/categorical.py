@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from ..backend import namespace
-from ..transforms.base import one_hot
+from ..transforms.base import check_coordinates, one_hot
 
 
 class Categorical:
@@ -41,7 +41,10 @@ class Categorical:
         return bar[..., None] * (self._p_log_p() - self.probs * self._mean_log()[..., None])
 
     def kl_uniform_vjp_probs(self, bar):
-        """Gradient by the probabilities, taken as free: log P_k + log K + 1 (for chaining through Prop. 2)."""
+        """Gradient by the probabilities, taken as free: log P_k + log K + 1 (for chaining through Prop. 2).
+
+        It is -inf at P_k = 0, and NaN there for a cotangent of 0.
+        """
         return bar[..., None] * (self.log_probs + (math.log(self.probs.shape[-1]) + 1))
 
     def _p_log_p(self):
@@ -73,6 +76,9 @@ class Categorical:
         return one_hot(self.index(u), self.probs.shape[-1], xp, self.probs.dtype)
 
     def log_prob(self, b):
-        """log P(b) of one-hot b (..., K), summed over the last axis."""
+        """log P(b) (...) of one-hot b (..., K). ValueError for b of another length, or not one-hot."""
         xp, _ = namespace(self.probs, b)
+        check_coordinates("b", xp.asarray(b), self.probs.shape[-1])
+        if not bool(xp.all((b == 0) | (b == 1)) & xp.all(xp.sum(b, axis=-1) == 1)):
+            raise ValueError("b must be one-hot over its last axis")
         return xp.sum(xp.where(b > 0, self.log_probs, 0), axis=-1)

@@ -13,8 +13,8 @@ import math
 from ..backend import namespace
 from ..numerics import log_softmax, log_softmax_and_softmax, log_softmax_vjp, softmax, softmax_vjp
 from ..precision import in_double
-from ..transforms.base import check_temperature, like, log_temperature
-from .base import Relaxation, check_coordinates, check_parameters
+from ..transforms.base import check_simplex, check_temperature, like, log_temperature
+from .base import Relaxation, check_coordinates, check_no_nan, check_parameters
 
 
 @in_double
@@ -33,6 +33,7 @@ class GumbelSoftmax(Relaxation):
                 raise ValueError(f"log_alpha needs at least 2 categories, got shape {log_alpha.shape}")
             check_temperature(temperature)
         self.log_alpha, self.temperature, self.precise = log_alpha, temperature, precise
+        self.validate = validate
         self.params = {"log_alpha": log_alpha}
         self.n_categories = log_alpha.shape[-1]
 
@@ -83,8 +84,12 @@ class GumbelSoftmax(Relaxation):
         return {"log_alpha": log_alpha_bar}, -like(self.temperature, y) * log_alpha_bar
 
     def log_prob_z(self, z):
-        """eq. 6: log density under Lebesgue measure of z_1..z_{K-1} of a point z (..., K) with positive entries."""
+        """eq. 6: log density under Lebesgue measure of z_1..z_{K-1} of a point z (..., K) of the simplex.
+
+        ValueError unless its entries are positive and sum to 1.
+        """
         xp, _ = namespace(z)
+        check_simplex(z)
         return self.log_prob_log_z(xp.log(z))
 
     def log_prob_log_z(self, y):
@@ -100,4 +105,6 @@ class GumbelSoftmax(Relaxation):
         """argmax of log_alpha + G (the Gumbel-max trick)."""
         xp, _ = namespace(noise)
         check_coordinates("noise", noise, self.n_categories)
+        if self.validate:
+            check_no_nan("noise", noise)
         return xp.argmax(self.log_alpha + noise, axis=-1)

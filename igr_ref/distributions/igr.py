@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from ..backend import namespace
 from ..precision import in_double
-from ..transforms import Chain, Identity, Softmax, SoftmaxPlusPlus, StickBreaking
+from ..transforms import Chain, Identity, Softmax, SoftmaxPlusPlus, StickBreaking, Transform
 from . import gaussian
-from .base import Relaxation, check_coordinates, check_parameters
+from .base import Relaxation, check_coordinates, check_no_nan, check_parameters
 
 
 @in_double
@@ -29,15 +29,14 @@ class IGR(Relaxation):
     def __init__(self, mu, log_sigma, transform, validate=True):
         if validate:
             check_parameters(mu=mu, log_sigma=log_sigma)
+            _check_transform(transform)
         self.mu, self.log_sigma, self.transform = mu, log_sigma, transform
         self.params = {"mu": mu, "log_sigma": log_sigma}
-        self.precise = transform.precise
+        self.precise, self.validate = transform.precise, validate
         self.n_categories = mu.shape[-1] + 1
 
     def _require(self, name, array):
-        """The coordinates of noise or y; parameters with one number for all coordinates broadcast."""
-        if self.n_categories > 2:
-            check_coordinates(name, array, self.n_categories - 1)
+        check_coordinates(name, array, self.n_categories - 1)
 
     def run(self, noise):
         self._require("noise", noise)
@@ -92,7 +91,9 @@ class IGR(Relaxation):
         return kl, {"mu": mu_bar, "log_sigma": log_sigma_bar}
 
     def same_transform(self, p):
-        """Whether p's g is the same object as q's, or a chain of the same objects."""
+        """Whether p's g is the same object as q's, or a chain of the same objects. ValueError unless p is IGR."""
+        if not isinstance(p, IGR):
+            raise ValueError(f"p must be IGR, as q is, got {type(p).__name__}")
         return _links(self.transform) == _links(p.transform)
 
     def require_same_transform(self, p):
@@ -151,7 +152,10 @@ class IGR(Relaxation):
     def category(self, noise):
         """h(y) of eq. 20, or the transform's own limit at temperature 0, as category numbers."""
         self._require("noise", noise)
-        return self.transform.category(gaussian.sample(self.mu, self.log_sigma, noise))
+        y = gaussian.sample(self.mu, self.log_sigma, noise)
+        if self.validate:
+            check_no_nan("noise", y)
+        return self.transform.category(y)
 
 
 def igr_i(mu, log_sigma, temperature, delta=1.0, precise=True, **options):
@@ -185,6 +189,20 @@ def log_sigma_of(sigma):
     if not bool(xp.all(sigma > 0)):
         raise ValueError("sigma must be greater than 0 (it is a standard deviation)")
     return xp.log(sigma)
+
+
+def _check_transform(transform):
+    """ValueError unless it maps R^{K-1} onto the simplex, with parameters of other names than mu and log_sigma."""
+    if not isinstance(transform, Transform):
+        raise ValueError(f"transform must be a Transform object (SoftmaxPlusPlus(.5), say), got {transform!r}")
+    if not transform.onto_simplex or transform.takes_simplex:
+        raise ValueError(
+            f"transform must map R^(K-1) onto the simplex, got {type(transform).__name__}: put it into a Chain that "
+            "starts in R^(K-1) and ends on the simplex"
+        )
+    taken = sorted({"mu", "log_sigma"} & set(transform.params))
+    if taken:
+        raise ValueError(f"the transform's parameters must not be named {taken}, as IGR's own are")
 
 
 def _links(transform):

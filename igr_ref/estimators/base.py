@@ -23,7 +23,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..backend import namespace
+from ..distributions.base import Relaxation
 from ..precision import InDouble, narrowed, widened
+
+OWN = ("mu", "log_sigma", "log_alpha")  # what has N variables: a flow's parameters may be shared by them
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,10 @@ def given_single(f):
 
 
 def check_prior(q, p, kinds):
-    """TypeError unless p is None, whatever relaxation q is, or q and p are of one of these `kinds`."""
+    """TypeError unless p is None and q has samples on the simplex, or q and p are of one of these `kinds`."""
     if p is None:
+        if not isinstance(q, Relaxation):
+            raise TypeError(f"q must be a relaxation with samples on the simplex, got {type(q).__name__}")
         return
     kind = next((kind for kind in kinds if isinstance(q, kind)), None)
     names = " and ".join(kind.__name__ for kind in kinds)
@@ -79,9 +84,42 @@ def check_prior(q, p, kinds):
         raise TypeError(f"with q = {type(q).__name__}, p must be None or {kind.__name__}, got {type(p).__name__}")
 
 
+def check_variables(q, noise):
+    """ValueError unless q's parameters and the noise have an axis of variables, (..., N, .), of one length.
+
+    A law without one would have its samples taken for variables; noise would broadcast over the variables.
+    """
+    n = variables(q)
+    if noise.ndim < 2 or noise.shape[-2] != n:
+        raise ValueError(f"noise must be (..., N, .) with q's N = {n} variables, got shape {noise.shape}")
+
+
+def variables(q):
+    """N. ValueError unless q's parameters are (..., N, .)."""
+    shapes = {name: array.shape for name, array in q.params.items() if name in OWN}
+    if any(len(shape) < 2 for shape in shapes.values()):
+        raise ValueError(f"q's parameters must be (..., N, K or K-1) with N variables (1 of them, say), got {shapes}")
+    return max(shape[-2] for shape in shapes.values())
+
+
+def value_and_grad(f, z):
+    """f(z) = (value, z_bar), its value checked by `as_value`."""
+    value, z_bar = f(z)
+    return as_value(value, z), z_bar
+
+
 def value_of(f, z):
     """f(z) where its gradient is not needed."""
-    return f.without_gradient(z) if hasattr(f, "without_gradient") else f(z)[0]
+    return as_value(f.without_gradient(z) if hasattr(f, "without_gradient") else f(z)[0], z)
+
+
+def as_value(value, z):
+    """f's value (...) at z (..., N, K), in z's dtype if it holds integers: ValueError for another shape."""
+    xp, _ = namespace(z)
+    value = value if hasattr(value, "dtype") else xp.asarray(value)
+    if value.shape != z.shape[:-2]:
+        raise ValueError(f"f must return one number for each sample, (...) = {z.shape[:-2]}, got shape {value.shape}")
+    return value if value.dtype.kind in "fc" else value.astype(z.dtype)
 
 
 def over_variables(x):

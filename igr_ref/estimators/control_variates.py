@@ -20,6 +20,7 @@ from typing import Any
 
 from ..backend import namespace
 from ..numerics import softmax, softmax_vjp
+from .base import value_and_grad
 
 NETWORK = ("r.0.weight", "r.0.bias", "r.1.weight", "r.1.bias")
 
@@ -63,7 +64,7 @@ def evaluate(params, pair, y, f):
     """Evaluated: calls f(z) -> (value (...), z_bar (..., N, K)) once."""
     xp, _ = namespace(y)
     z = softmax(pair.logits(y / _temperature(params, y)))
-    f_value, f_bar = f(z)
+    f_value, f_bar = value_and_grad(f, z)
     value, z_bar, hidden = f_value, f_bar, None
     if "eta" in params:
         eta = _over_samples(params["eta"], params, f_value)

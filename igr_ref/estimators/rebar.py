@@ -17,8 +17,9 @@ from typing import Any
 import numpy
 
 from ..backend import namespace
+from ..transforms.base import check_temperature
 from ._pairs import PairedNoise, paired
-from .base import Estimate, add_grads, estimated_in_double, given_single, value_of
+from .base import Estimate, add_grads, check_variables, estimated_in_double, given_single, value_of, variables
 from .control_variates import NETWORK, evaluate, parameter_gradients
 from .score_function import kl_term
 
@@ -57,7 +58,9 @@ def rebar_params(n_variables, temperature, eta=1.0, dtype=float):
     """{"log_lambda": (N,), "eta": ()}: one learned temperature for each variable, as NumPy arrays.
 
     The published code starts RELAX at 5 (Gumbel-Softmax) or .15 (IGR), the original one at .5.
+    ValueError for a temperature that is not positive.
     """
+    check_temperature(temperature)
     return {"log_lambda": numpy.full(n_variables, numpy.log(temperature), dtype), "eta": numpy.asarray(eta, dtype)}
 
 
@@ -82,6 +85,7 @@ def rebar(q, noise: PairedNoise, f, p=None, *, params):
 def controlled(q, noise, f, p, params, work=None):
     """The estimator for any control variate of `control_variates`. work: Buffers, or None."""
     check_params(q, params)
+    check_noise(q, noise)
     pair = paired(q, noise, p, work)
     coupled = noise.uniforms is None
     y = pair.y if coupled else pair.both(pair.y, pair.y_given, params["log_lambda"].ndim - 1)
@@ -96,8 +100,19 @@ def controlled(q, noise, f, p, params, work=None):
     return ControlledEstimate(value, kl, add_grads(g, kl_grads), Control(params, pair, g, s, at, coupled))
 
 
+def check_noise(q, noise):
+    """TypeError unless it is PairedNoise, ValueError unless both parts have one shape, with q's variables."""
+    if not isinstance(noise, PairedNoise):
+        raise TypeError(f"noise must be PairedNoise(path, uniforms), got {type(noise).__name__}")
+    check_variables(q, noise.path)
+    if noise.uniforms is not None and noise.uniforms.shape[:-1] != noise.path.shape[:-1]:
+        raise ValueError(
+            f"noise.uniforms must have the shape of noise.path, {noise.path.shape}, got {noise.uniforms.shape}"
+        )
+
+
 def check_params(q, params):
-    n = next(iter(q.params.values())).shape[-2]
+    n = variables(q)
     if "log_lambda" not in params or params["log_lambda"].shape[-1] != n:
         raise ValueError(f"params must hold log_lambda for q's {n} variables, got {sorted(params)}")
     if 0 < sum(name in params for name in NETWORK) < len(NETWORK):

@@ -52,8 +52,11 @@ class DiagonalChain:
 def bounded_parameters(mu_raw, sigma_raw, limit=5.0, low=0.5, high=2.5):
     """(mu, log_sigma, chain) of eq. 37 from (mu', xi') (..., K-1); chain.pullback takes gradients by mu and log_sigma
     to gradients by mu' and xi'. The published code's box is limit=1, low=.5, high=1 (audit eq-37-range).
+    ValueError unless limit > 0 and 0 < low < high.
     """
     xp, _ = namespace(mu_raw, sigma_raw)
+    if not (limit > 0 and 0 < low < high):
+        raise ValueError(f"the box needs limit > 0 and 0 < low < high, got {limit!r}, {low!r}, {high!r}")
     s, s_grad = _sigmoid_and_grad(sigma_raw)
     sigma = low + (high - low) * s
     slopes = {

@@ -14,16 +14,17 @@ from __future__ import annotations
 
 from ..backend import namespace
 from ..distributions import IGR, GumbelSoftmax, gaussian
-from .base import Estimate, add_grads, check_prior, estimated_in_double, over_variables
+from .base import Estimate, add_grads, check_prior, check_variables, estimated_in_double, over_variables, value_and_grad
 
 
 @estimated_in_double
 def reparameterization(q, noise, f, p=None):
     """Pathwise gradient of E_q[f(z)] + KL(q || p); signature and shapes in `base`. TypeError for other kinds of q."""
     check_prior(q, p, (IGR, GumbelSoftmax))
+    check_variables(q, noise)
     xp, _ = namespace(noise)
     z, saved = q.run(noise)
-    value, z_bar = f(z)
+    value, z_bar = value_and_grad(f, z)
     if p is not None and isinstance(q, IGR) and not q.same_transform(p):
         kl, grads = _flow(q, p, saved, z_bar)
         return Estimate(value, over_variables(kl), grads)

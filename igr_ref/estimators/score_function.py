@@ -23,7 +23,7 @@ from ..recovery._grid import FINE, rule_for
 from ..recovery.drawn import drawn
 from ..recovery.drawn_single import drawn_single
 from ..transforms import SoftmaxPlusPlus
-from .base import Estimate, add_grads, over_variables
+from .base import Estimate, add_grads, check_variables, over_variables, value_of
 
 UNIFORM = "uniform"
 
@@ -37,9 +37,10 @@ def score_function(q, noise, f, p=None, baseline="leave_one_out", sample_axis=0)
     baseline     "leave_one_out" (S >= 2 samples) or "none".
     sample_axis  the axis of f's value (S, ...) along which the S samples lie.
     """
+    check_variables(q, noise)
     b = q.discretize(noise)
     codes = drawn_codes(q, b, p)
-    value, _ = f(b)
+    value = value_of(f, b)
     weight = _centred(value, baseline, sample_axis)[..., None, None]
     grads = {name: (weight * s).astype(q.params[name].dtype) for name, s in codes.score.items()}
     kl, kl_grads = kl_term(q, p, value, codes.log_p, codes.kl_grads)

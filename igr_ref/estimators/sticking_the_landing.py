@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from ..backend import namespace
 from ..distributions import IGR, GumbelSoftmax, gaussian
-from .base import Estimate, add_grads, check_prior, estimated_in_double, over_variables
+from .base import Estimate, add_grads, check_prior, check_variables, estimated_in_double, over_variables, value_and_grad
 
 
 @estimated_in_double
@@ -27,8 +27,9 @@ def sticking_the_landing(q, noise, f, p=None, stop_flow=True):
     stop_flow matters only where q has a flow that p does not share.
     """
     check_prior(q, p, (IGR, GumbelSoftmax))
+    check_variables(q, noise)
     z, saved = q.run(noise)
-    value, z_bar = f(z)
+    value, z_bar = value_and_grad(f, z)
     if p is None:
         xp, _ = namespace(value)
         return Estimate(value, xp.zeros_like(value), q.pullback(saved, z_bar))

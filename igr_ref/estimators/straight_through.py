@@ -10,7 +10,7 @@ the trapezoidal rule along the edge. For quadratic f the bias then falls like ta
 
 from __future__ import annotations
 
-from .base import Estimate, add_grads
+from .base import Estimate, add_grads, check_variables, value_and_grad
 from .score_function import kl_term
 
 
@@ -20,8 +20,9 @@ def straight_through(q, noise, f, p=None):
     p: None (no KL term) or "uniform": the exact KL of q's discrete law to the uniform law, with its exact gradient
     (unbiased, unlike the first part); for this q must be GumbelSoftmax or IGR-I.
     """
+    check_variables(q, noise)
     b, saved = run(q, noise)
-    value, b_bar = f(b)
+    value, b_bar = value_and_grad(f, b)
     kl, kl_grads = kl_term(q, p, value)
     return Estimate(value, kl, add_grads(pullback(q, saved, b_bar), kl_grads))
 

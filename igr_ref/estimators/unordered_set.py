@@ -17,10 +17,11 @@ from itertools import combinations
 from typing import Any
 
 from ..backend import namespace
+from ..distributions.base import check_no_nan
 from ..numerics import log1mexp, logsumexp, softplus
 from ..recovery._grid import rule_for
 from ..transforms.base import one_hot
-from .base import Estimate
+from .base import Estimate, value_of, variables
 from .score_function import log_probs, log_probs_pullback, uniform_kl
 
 SATURATED = 1e-5  # with less mass than this outside the set, all ratios are 1: the set stands for the whole law
@@ -55,6 +56,9 @@ def unordered_set(q, noise, f, p=None, kool_direct=False, sample_axis=0):
 
 def draw_set(q, noise):
     """CodeSet drawn by stochastic beam search."""
+    variables(q)
+    if q.validate:
+        check_no_nan("noise", noise)
     law = log_probs(q, "absolute", rule_for(_any(q)))
     return code_set(*beam_search(law, noise), law)
 
@@ -65,7 +69,7 @@ def from_set(q, drawn, f, p=None, kool_direct=False, sample_axis=0):
     rule, dtype = rule_for(_any(q)), _any(q).dtype
     law = log_probs(q, "absolute", rule) if drawn.law is None else drawn.law
     b = one_hot(drawn.codes, law.shape[-1], xp, law.dtype)  # (..., S, N, K)
-    value, _ = f(xp.moveaxis(b, -3, sample_axis if sample_axis >= 0 else sample_axis - 2).astype(dtype))
+    value = value_of(f, xp.moveaxis(b, -3, sample_axis if sample_axis >= 0 else sample_axis - 2).astype(dtype))
     values, weights = xp.moveaxis(value, sample_axis, -1), drawn.weights  # (..., S)
     mean = xp.sum(weights * values, axis=-1).astype(value.dtype)
     kl, kl_bar = uniform_kl(p, mean, law)

@@ -26,6 +26,8 @@ CHUNK = 200_000  # points of all T_i over the laws that are computed together
 def resolved(function, sure, mu, sigma, more, remainder, tolerance):
     """function over the leading axes; where one category surely wins, its value is sure(winner (L,), some), where
     `some` is its value for the other laws."""
+    if remainder not in (True, False) or isinstance(remainder, float):
+        raise TypeError(f"remainder must be True or False, got {remainder!r}")
     if not tolerance > 0:
         raise ValueError(f"tolerance must be greater than 0, got {tolerance!r}")
     xp, _ = namespace(mu)

@@ -40,7 +40,7 @@ def sample(log_alpha, b, v):
 def coupled(log_alpha, b, zeta):
     """`saved` of the conditional sample that equals zeta = log theta + G, a point with argmax zeta = b.
 
-    1 - E_i/D_k = 1 - e^{zeta_k - zeta_i}.
+    1 - E_i/D_k = 1 - e^{zeta_k - zeta_i}. Whether argmax zeta is b is not looked at.
     """
     xp, _ = namespace(log_alpha, zeta)
     top = xp.sum(xp.where(b > 0, zeta, 0), axis=-1, keepdims=True)

@@ -55,8 +55,9 @@ def log_probs(mu, sigma, rule=FINE, accuracy="relative"):
     """log P (..., K) from mu, sigma (..., K-1). Computed in float64, returned in the dtype of mu.
 
     accuracy "relative": every P_k to 1e-7 of itself, however small (its logarithm is right below 1e-308 too).
-    "absolute": P to 1e-12; the logarithm of P_k < 1e-12 then means nothing and may be -inf. A fraction of the time
-    where many categories are rare; enough for a law whose categories are only weighted by, or drawn with, P.
+    "absolute": P to 1e-12; the logarithm of P_k < 1e-12 then means nothing and may be -inf. Enough for a law whose
+    categories are only weighted by, or drawn with, P, and sooner done: rare categories are otherwise integrated one by
+    one, which for a law of K = 1000 with sigma = 1 takes 11 s instead of 4 ms.
     P_K is exact in both. Where |log P_k| is large, it is right to a few units in its last place and no more.
 
     Raises ValueError for sigma <= 0, input that is not finite or spreads further than a logarithm can say (sigma below
@@ -65,6 +66,8 @@ def log_probs(mu, sigma, rule=FINE, accuracy="relative"):
     """
     if accuracy not in ("relative", "absolute"):
         raise ValueError(f"accuracy must be 'relative' or 'absolute', got {accuracy!r}")
+    if isinstance(rule, str):
+        raise TypeError(f"rule must be a quadrature rule, got {rule!r}: accuracy is a keyword")
     xp, mu64, sigma64 = double(mu, sigma)
     relative = accuracy == "relative"
 

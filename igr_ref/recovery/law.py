@@ -8,9 +8,10 @@ from ..transforms import Chain, Softmax, SoftmaxPlusPlus, StickBreaking
 from . import gaussian_argmax, stick_breaking
 
 
-def discrete_log_probs(q):
+def discrete_log_probs(q, accuracy="relative"):
     """log P (..., K) in float64: softmax(log_alpha) for Gumbel-Softmax, Prop. 2 for IGR-I, the exact law for IGR-SB.
 
+    accuracy: of Prop. 2, see `gaussian_argmax.log_probs`; with many categories "absolute" is far sooner done.
     TypeError where there is no formula (IGR-Planar): simulate with `frequencies`. ArithmeticError where a quadrature
     does not reach its accuracy. Probabilities of IGR-SB below its tolerance may come out as 0, log P = -inf.
     """
@@ -23,7 +24,7 @@ def discrete_log_probs(q):
     links = q.transform.links if isinstance(q.transform, Chain) else (q.transform,)
     kinds = tuple(type(link) for link in links)
     if kinds == (SoftmaxPlusPlus,):
-        return gaussian_argmax.log_probs(mu, sigma)
+        return gaussian_argmax.log_probs(mu, sigma, accuracy=accuracy)
     if kinds in ((StickBreaking, SoftmaxPlusPlus), (StickBreaking, Softmax)):
         return stick_breaking.log_probs(mu, sigma, remainder=kinds[-1] is Softmax, tolerance=1e-6)
     names = ", ".join(kind.__name__ for kind in kinds)

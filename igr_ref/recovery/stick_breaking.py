@@ -42,7 +42,8 @@ def probs(mu, sigma, remainder=False, tolerance=1e-7):
 
     A P_k that comes out between -tolerance and 0 is returned as 0; nothing is renormalised. (The sum is 1 by the
     structure of the recursions; whether a law is resolved is read off the last coefficients of its functions.)
-    Raises ValueError for sigma <= 0 or input that is not finite, ArithmeticError for a law that is not resolved.
+    Raises ValueError for sigma <= 0 or input that is not finite, TypeError for a `remainder` that is neither True nor
+    False (a tolerance, perhaps), ArithmeticError for a law that is not resolved.
     """
     xp, mu64, sigma64 = double(mu, sigma)
     out = resolved(_law, _one_hot, mu64, sigma64, (), remainder, tolerance)

@@ -12,6 +12,7 @@ paper's S^{K-1}, with respect to Lebesgue measure there.
     log|det J|        = g.log_det(y)          (...)
     b                 = g.discretize(y)       one-hot (..., K), the limit of g(y) as the temperature tends to 0;
                         g.category(y)         the same as category numbers
+    log z             = g.log_forward(y)      of maps onto the simplex: finite where z underflows
     z_bar             = g.inverse_pullback(saved, y_bar)      J^{-T} y_bar: a cotangent on y, moved to z. Flows only.
     log|det J|        = g.saved_log_det(saved)                log_det at the y of an earlier run. Flows only.
 
@@ -24,6 +25,11 @@ A temperature is a positive number, or an array that broadcasts against y with a
 temperature for each replica, say).
 
 float32 in, float32 out; in between, float64 unless the transform was made with precise=False (`precision`).
+
+A transform of your own is a subclass with @in_double above it (for that last line). It sets `params`, the dict of its
+own parameters, if it has any, and opens its methods with `xp, _ = namespace(y)`, so that they run on a GPU and under
+autograd too. For the plain estimators it needs run and pullback, onto the simplex category too, and log_det for
+densities; a flow before the shared map needs inverse, inverse_pullback and saved_log_det for its KL.
 """
 
 from __future__ import annotations
@@ -33,7 +39,9 @@ import math
 import numpy
 
 from ..backend import namespace
-from ..precision import InDouble, in_double
+from ..precision import InDouble, given_eps, in_double
+
+SUM = 100.0  # roundings of a point's sum for each of its entries
 
 
 @in_double
@@ -58,15 +66,18 @@ class Transform(InDouble):
     def jacobian(self, y):
         raise NotImplementedError(f"{type(self).__name__} does not define jacobian")
 
+    def log_forward(self, y):
+        """log g(y), all K coordinates, of a map onto the simplex: a chain's category is found from it."""
+        raise NotImplementedError(f"{type(self).__name__} does not define log_forward")
+
     def inverse_log(self, log_z):
         """y from log z (..., K), for maps onto the simplex whose z may underflow."""
         raise NotImplementedError(f"{type(self).__name__} does not define inverse_log")
 
     def inverse(self, z):
-        """y from z; by default through inverse_log, for z (..., K) with positive entries (ValueError otherwise)."""
+        """y from z; by default through inverse_log. ValueError unless z (..., K) is positive and sums to 1."""
         xp, _ = namespace(z)
-        if not bool(xp.all(z > 0)):
-            raise ValueError("z must be positive to be inverted; where it underflowed to 0, give inverse_log log z")
+        check_simplex(z)
         return self.inverse_log(xp.log(z))
 
     def inverse_pullback(self, saved, y_bar):
@@ -93,6 +104,22 @@ class Transform(InDouble):
     def vjp(self, y, z_bar=None, log_det_bar=None):
         """The pullback at y, for callers that have not kept `saved`."""
         return self.pullback(self.run(y)[1], z_bar, log_det_bar)
+
+
+def check_coordinates(name, array, n):
+    """ValueError unless the category axis of an array has length n: one of length 1 would broadcast unnoticed."""
+    if array.ndim == 0 or array.shape[-1] != n:
+        raise ValueError(f"{name} must have {n} coordinates along its last axis, got shape {array.shape}")
+
+
+def check_simplex(z):
+    """ValueError unless z (..., K) is positive and sums to 1 within what rounding its K entries may do."""
+    xp, _ = namespace(z)
+    if not bool(xp.all(z > 0)):
+        raise ValueError("z must be positive; where it underflowed to 0, give log z (inverse_log, log_prob_log_z)")
+    off = float(xp.max(xp.abs(xp.sum(z, axis=-1) - 1))) if z.size else 0.0
+    if not off <= SUM * z.shape[-1] * given_eps(z):
+        raise ValueError(f"z must sum to 1 over its last axis, one sum is off by {off:.3g}")
 
 
 def check_temperature(temperature):

@@ -26,8 +26,8 @@ class Chain(Transform):
     """eq. 18 and every other composition. Onto the simplex when its last link is, and precise when all of them are."""
 
     def __init__(self, *links):
-        if not links:
-            raise ValueError("Chain needs at least one transform")
+        if not links or not all(isinstance(link, Transform) for link in links):
+            raise ValueError(f"Chain needs at least one transform, and nothing else, got {links!r}")
         for inner, outer in zip(links, links[1:], strict=False):
             if outer.takes_simplex and not inner.onto_simplex:
                 raise ValueError(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from ..backend import namespace
 from ..numerics import sigmoid, sigmoid_grad, softplus
 from ..precision import in_double, widened
-from .base import Transform
+from .base import Transform, check_coordinates
 
 
 @in_double
@@ -51,6 +51,7 @@ class PlanarFlow(Transform):
         """saved: y, h, and at s the slope h' = sech^2(s) = 4 sigmoid(2s) sigmoid(-2s), which keeps its digits where
         1 - h^2 has none, and D."""
         xp, _ = namespace(y, self.w, self.u, self.b)
+        check_coordinates("y", y, self.w.shape[-1])
         s = _dot(self.w, y) + self.b
         h, slope = xp.tanh(s), 4 * sigmoid_grad(2 * s)
         return y + self.u_tilde * h[..., None], (y, h, slope, h * h + slope * self.softplus_c)
@@ -116,6 +117,7 @@ class PlanarFlow(Transform):
 
     def inverse(self, z):
         xp, _ = namespace(z, self.w, self.u, self.b)
+        check_coordinates("z", z, self.w.shape[-1])
         r = _dot(self.w, z) + self.b
         if not bool(xp.all(xp.isfinite(r))):
             raise ValueError("z must be finite, and w.z + b too")

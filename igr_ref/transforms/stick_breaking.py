@@ -12,7 +12,7 @@ from __future__ import annotations
 from ..backend import namespace
 from ..numerics import log_sigmoid, sigmoid
 from ..precision import in_double
-from .base import Transform, add_term
+from .base import Transform, add_term, check_simplex
 
 
 @in_double
@@ -59,10 +59,9 @@ class StickBreaking(Transform):
         return xp.sum(log_sigmoid(y) + _sticks_left(y, xp) * log_sigmoid(-y), axis=-1)
 
     def inverse(self, z):
-        """y from w: (..., K) with positive entries, the remainder last. ValueError where an entry is not positive."""
+        """y from w (..., K), the remainder last. ValueError unless its entries are positive and sum to 1."""
         xp, _ = namespace(z)
-        if not bool(xp.all(z > 0)):
-            raise ValueError("w must be positive to be inverted")
+        check_simplex(z)
         return xp.log(z[..., :-1]) - xp.log(_sum_after(z, xp))
 
     def category(self, y):

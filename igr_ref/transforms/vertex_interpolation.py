@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ..backend import namespace
 from ..precision import given_eps, in_double
-from .base import Transform, check_temperature, like, log_temperature, one_hot
+from .base import Transform, check_simplex, check_temperature, like, log_temperature, one_hot
 from .stick_breaking import StickBreaking
 
 
@@ -64,8 +64,9 @@ class VertexInterpolation(Transform):
         return y.shape[-1] * log_temperature(self.temperature, y) + self.sticks.log_det(y)
 
     def inverse(self, z):
-        """y from z (..., K). ValueError where an entry is not positive or z is not an image at this temperature."""
+        """y from z (..., K). ValueError where z is no point of the simplex, or no image at this temperature."""
         xp, _ = namespace(z)
+        check_simplex(z)
         k = z.shape[-1]
         top = one_hot(xp.argmax(z, axis=-1), k, xp, z.dtype)
         others = (1 - top) * z / like(self.temperature, z)
@@ -73,8 +74,8 @@ class VertexInterpolation(Transform):
         # relative error of one rounding each, while the difference would magnify that of g_m by 1/tau.
         largest = 1 - xp.sum(others, axis=-1, keepdims=True)
         slack = 1 + 8 * k * given_eps(z)
-        if not bool(xp.all(z > 0)) or not bool(xp.all(largest * slack >= xp.max(others, axis=-1, keepdims=True))):
-            raise ValueError("z must have positive entries with max z - z_j >= 1 - temperature for every other j")
+        if not bool(xp.all(largest * slack >= xp.max(others, axis=-1, keepdims=True))):
+            raise ValueError("z must have max z - z_j >= 1 - temperature for every other j")
         return self.sticks.inverse(others + top * largest)
 
     def category(self, y):
