@@ -48,8 +48,6 @@ TESTS = {  # module below igr_ref -> the test files that must catch its mutants
     "recovery.stick_breaking": "recovery_stick_breaking wide_sticks",
     "recovery._sticks": "recovery_stick_breaking wide_sticks",
     "recovery._beyond": "wide_sticks",
-    "recovery._stick_intervals": "recovery_stick_breaking wide_sticks",
-    "recovery._stick_levels": "recovery_stick_breaking wide_sticks",
     "recovery._chebyshev": "recovery_stick_breaking",
     "recovery._far_law": "recovery_far",
     "recovery._far_tails": "conditional",

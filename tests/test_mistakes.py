@@ -224,3 +224,14 @@ def test_a_transform_of_your_own():
     )
     with pytest.raises(NotImplementedError, match="log_forward"):
         transforms.Chain(g, transforms.Softmax(0.5)).category(mu)
+
+
+def test_lists_as_parameters_are_named():
+    ones = numpy.ones(2)
+    for call in (
+        lambda: igr_i([0.0, 0.0], ones, 0.5),
+        lambda: recovery.stick_breaking.probs([0.0, 0.0], ones),
+        lambda: transforms.PlanarFlow([1.0, 1.0], ones, numpy.zeros(())),
+    ):
+        with pytest.raises(ValueError, match="(mu|w) must be a floating-point array, got list"):
+            call()

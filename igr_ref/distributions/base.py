@@ -77,7 +77,7 @@ def check_parameters(elementwise=False, **arrays):
     """ValueError unless all arrays are finite, floating, of one dtype, broadcast together, and have one number of
     categories (`elementwise`: their last axes may broadcast too).
     """
-    xp, _ = namespace(*arrays.values())
+    xp, _ = namespace(*(array for array in arrays.values() if hasattr(array, "dtype")))
     names = ", ".join(arrays)
     for name, array in arrays.items():
         if not hasattr(array, "dtype") or not xp.issubdtype(array.dtype, xp.floating):

@@ -7,7 +7,7 @@ from ..backend import namespace
 
 def double(mu, sigma):
     """(xp, mu, sigma): checked, in float64 and broadcast together. ValueError says what is wrong."""
-    xp, _ = namespace(mu, sigma)
+    xp, _ = namespace(*(array for array in (mu, sigma) if hasattr(array, "dtype")))
     for name, array in (("mu", mu), ("sigma", sigma)):
         if not hasattr(array, "dtype") or not xp.issubdtype(array.dtype, xp.floating):
             raise ValueError(

@@ -130,9 +130,9 @@ def check_temperature(temperature):
     if isinstance(temperature, (int, float, numpy.generic)):
         good = math.isfinite(temperature) and temperature > 0
     else:
-        xp, _ = namespace(temperature)
         if not hasattr(temperature, "ndim"):
             raise TypeError(f"temperature must be a number or an array, got {temperature!r}")
+        xp, _ = namespace(temperature)
         if temperature.ndim == 0 or temperature.shape[-1] != 1:
             raise ValueError(
                 "temperature: an array needs a last axis of length 1, so that it broadcasts over the categories; "
