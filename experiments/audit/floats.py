@@ -24,7 +24,7 @@ def last_directly(y, temperature):
 @finding(
     "one-minus-sum",
     title="The last coordinate as one minus a sum loses its digits",
-    where="section 2.2, eq. 15",
+    where="section 3.1, eq. 15",
     says="z_K can be had as 1 − Σ_{k<K} z_k (in float32)",
     right="δ/D directly: the difference cancels, and is 0 or negative at low temperatures",
     why="The relative error of the last coordinate is measured in float32 against float64, at temperatures of the "

@@ -29,7 +29,7 @@ def stable_score(a, b, u):
     "kumaraswamy-nan",
     title="Textbook Kumaraswamy gradients are not finite in float32",
     where="section 4.4 (DLDPMM); the code zeroes NaN gradients",
-    says="the sticks can be differentiated by the printed formulas",
+    says="the sticks can be differentiated by the textbook formulas",
     right="in float32 v rounds to 0 or 1; the published code sets the NaN it meets to 0",
     why="Samples are drawn in float32 with log a and log b normal of deviation 1.5, and d log q/dv is taken by the "
     "usual formula. Where v rounds to an end of (0, 1) the result is NaN or infinite. Working with log(−log v) "
