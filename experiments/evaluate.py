@@ -6,7 +6,8 @@
     as published          log (1/m) sum_s p(x|b_s) - KL(P || uniform)   (bounds nothing: audit not-a-bound)
 
 The importance-weighted bound holds for whatever proposal P the codes are drawn from. Where P is simulated (IGR-Planar),
-it is the law of the frequencies themselves that is sampled and scored, so the bound stays a bound.
+it is the law of the frequencies themselves that is sampled and scored, so the bound stays a bound. Uniforms are
+float32: a category below some 1e-5 is drawn with a probability rounded to a multiple of 2^-24, and scored with its own.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class MixtureProgram:
         return out
 
     def log_weights(self, x, place, row, scored):
-        """log w (m,) of image x[place], whose row among the scored images keys the draws: nested in m, as for SOP."""
+        """log w (m,) of image x[place], whose row among the scored images keys the draws: nested in blocks of ROWS."""
         model, m, parts = self.view(place, place + 1, scored), self.config.m, []
         for first in range(0, m, ROWS):
             rng = noise.generator(self.config.seed, f"weights: sticks {first}", row)

@@ -19,7 +19,7 @@ def generator(seed, stream, step=0):
     ValueError for a seed or step that is negative or no integer.
     """
     for name, value in (("seed", seed), ("step", step)):
-        if int(value) != value:
+        if not math.isfinite(value) or int(value) != value:
             raise ValueError(f"{name} must be an integer, got {value!r}")
     key = (zlib.crc32(stream.encode()), int(step))
     return numpy.random.Generator(numpy.random.SFC64(numpy.random.SeedSequence(int(seed), spawn_key=key)))

@@ -83,7 +83,7 @@ def draw(law, seeds, stream, step, number, shape, dtype, xp):
     dtype = numpy.dtype(dtype).name
     if law not in LAWS or dtype not in ("float32", "float64"):
         raise ValueError(f"expected a law of {', '.join(LAWS)} in float32 or float64, got {law!r} in {dtype}")
-    if any(int(value) != value for value in (*seeds, step, number)):
+    if any(not math.isfinite(value) or int(value) != value for value in (*seeds, step, number)):
         raise ValueError(f"seeds, step and number must be integers, got {seeds}, {step}, {number}")
     seeds = [int(seed) for seed in seeds]
     if not seeds or not all(0 <= seed < 2**64 for seed in seeds) or not (0 <= step < 2**32 and 0 <= number < 2**32):

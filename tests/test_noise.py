@@ -109,3 +109,9 @@ def test_draws_follow_their_law(draw, law, dtype):
 def test_float64_is_the_default():
     for draw in (noise.normal, noise.uniform, noise.gumbel):
         assert draw(noise.generator(0, "a"), 2).dtype == numpy.float64
+
+
+def test_an_infinite_seed_is_no_integer():
+    for value in (float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="must be an integer"):
+            noise.generator(value, "a")

@@ -9,6 +9,7 @@ import autograd.numpy as anp
 import numpy
 import pytest
 import scipy.integrate
+import scipy.special
 
 from igr_ref import GumbelSoftmax, igr_i, igr_sb, noise
 from igr_ref.estimators import reparameterization
@@ -408,3 +409,17 @@ def test_bad_input_is_named():
         straight_through(q, numpy.zeros((1, 3)), f, "normal")
     with pytest.raises(ValueError, match="p must be None or 'uniform'"):
         straight_through(q, numpy.zeros((1, 3)), f, q)
+
+
+@pytest.mark.parametrize("delta", [0.1, 1.0, 5.0])
+def test_a_tie_with_the_last_category_is_weighed_by_delta(delta):
+    """f = b_1^2, whose edge has slopes 2 and 0: 2 delta/(1 + delta) of the exact gradient as tau -> 0, K = 2."""
+    eps = scipy.special.ndtri((numpy.arange(200_000) + 0.5) / 2e5)[:, None, None]
+    q = igr_i(numpy.full((1, 1), 0.3), numpy.zeros((1, 1)), 1e-2, delta=delta)
+
+    def f(b):
+        return b[..., 0, 0] ** 2, numpy.concatenate([2 * b[..., :1], 0 * b[..., 1:]], axis=-1)
+
+    exact = numpy.exp(-0.5 * 0.3**2) / numpy.sqrt(2 * numpy.pi)
+    got = numpy.mean(straight_through(q, eps, f).grads["mu"]) / exact
+    assert abs(got - 2 * delta / (1 + delta)) < 0.02

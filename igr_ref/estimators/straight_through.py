@@ -6,6 +6,8 @@ f in it. For f linear, E[g] is the exact gradient of the relaxed objective E[f(z
 dz/dtheta concentrates, evenly from both sides, where two categories i and j tie, so that g weighs the tie by
     (e_i - e_j) . [df/db(e_i) + df/db(e_j)]/2     instead of     f(e_i) - f(e_j):
 the trapezoidal rule along the edge. For quadratic f the bias then falls like tau, while the variance grows like 1/tau.
+With softmax++ and delta other than 1 that is so but for ties with category K: z turns at y_k = tau log delta, b at 0,
+so that the two derivatives are weighed by delta/(1 + delta) at e_k and 1/(1 + delta) at e_K: a bias stays at any tau.
 """
 
 from __future__ import annotations

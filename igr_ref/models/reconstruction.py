@@ -46,8 +46,9 @@ class Reconstruction:
         """By the decoder's parameters, of the mean over S and B of f at the last f.without_gradient(b)."""
         xp, _ = namespace(self.x)
         lead, inputs, bar = self._calls["codes"]
-        scaled = xp.multiply(bar, -1.0 / (lead[-2] * lead[-1]), out=bar)
-        grads, _ = self.decoder.pullback(self.params, inputs, scaled, False, self.work.part("codes"))
+        work = self.work.part("codes")
+        scaled = xp.multiply(bar, -1.0 / (lead[-2] * lead[-1]), out=work.empty("scaled", bar.shape, bar))
+        grads, _ = self.decoder.pullback(self.params, inputs, scaled, False, work)
         return grads
 
     def hvp(self, z, t):
