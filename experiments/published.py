@@ -39,7 +39,7 @@ LINEAR = replace(
     selection_epochs=10, selection_m=10, selection_images=2000, seeds=PAPER_SEEDS, gs_prior_temperature=0.5,
 )  # fmt: skip
 # Models whose discrete law takes long to score: fewer temperatures (sticks, all below 1, want lower ones) and held-out
-# images; a fifth of the training images for Table 4; four seeds.
+# images; a fifth of the training images for Table 4. Four seeds (LINEAR_STICKS, LINEAR_PLANAR).
 ONE = replace(LINEAR, seeds=PAPER_SEEDS[:1], training_images=2000)
 FEW = replace(ONE, selection_images=1000)
 STICKS = replace(FEW, models=("igr_sb",), temperatures=(0.03, 0.07, 0.1, 0.25))

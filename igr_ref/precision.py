@@ -64,7 +64,8 @@ def _in_double(method):
             return method(self, *map(_unwrapped, args), **{name: _unwrapped(arg) for name, arg in kwargs.items()})
         outer = _GIVEN_SINGLE.set(True)
         try:
-            result = method(self.wide(), *map(_unwrapped, widened(args)), **widened(kwargs))
+            kwargs = {name: _unwrapped(arg) for name, arg in widened(kwargs).items()}
+            result = method(self.wide(), *map(_unwrapped, widened(args)), **kwargs)
         finally:
             _GIVEN_SINGLE.reset(outer)
         if method.__name__ == "run":

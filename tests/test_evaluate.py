@@ -12,6 +12,7 @@ import pytest
 
 from experiments import codes, evaluate, fitted_prior, plan
 from igr_ref import Categorical, models, noise
+from igr_ref.distributions import IGR
 from igr_ref.numerics import logsumexp
 
 CODES = list(itertools.product(range(3), repeat=2))
@@ -207,3 +208,13 @@ def test_scoring_needs_memory_for_a_block_not_for_all_codes():
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0], peaks
+
+
+def test_laws_too_wild_for_their_quadrature_are_simulated_and_said_to_be():
+    tiny = Tiny("igr_sb", 10, law_draws=500)
+    q = tiny.model.posterior(tiny.params, tiny.images.astype(float))
+    wild = IGR(q.mu, q.log_sigma + math.log(1e5), q.transform)
+    with pytest.warns(UserWarning, match="the laws of 6 images are simulated, not exact: IGR-SB: a law is resolved"):
+        got = evaluate.recovered_log_probs(tiny.config, wild)
+    counts = 500 * numpy.exp(got)
+    assert numpy.allclose(counts, numpy.round(counts)) and not numpy.allclose(500 * numpy.exp(tiny.log_probs) % 1, 0)

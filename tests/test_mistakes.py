@@ -7,7 +7,7 @@ import pytest
 
 from igr_ref import Categorical, GumbelSoftmax, estimators, igr_i, prior, recovery, transforms
 from igr_ref.backend import namespace
-from igr_ref.distributions import IGR, Kumaraswamy
+from igr_ref.distributions import IGR, InfiniteIGR, Kumaraswamy
 from igr_ref.estimators import PairedNoise, rebar, rebar_params, reparameterization, score_function, unordered_set
 from igr_ref.precision import in_double
 
@@ -76,10 +76,27 @@ def test_a_tolerance_is_no_remainder():
         recovery.gaussian_argmax.log_probs(numpy.zeros(2), numpy.ones(2), "absolute")
 
 
+def test_the_door_to_prop_2_knows_both_accuracies():
+    """mu_1 = -30: e^-450 or so, which absolute accuracy need not tell from 0."""
+    q = igr_i(numpy.array([-30.0, 0.0]), numpy.zeros(2), 0.5)
+    for accuracy in ("relative", "absolute"):
+        want = recovery.gaussian_argmax.log_probs(q.mu, numpy.exp(q.log_sigma), accuracy=accuracy)
+        assert numpy.array_equal(recovery.discrete_log_probs(q, accuracy), want)
+    assert recovery.discrete_log_probs(q)[0] > -1000
+    with pytest.raises(ValueError, match="accuracy must be"):
+        recovery.discrete_log_probs(q, "exact")
+
+
 def test_a_law_off_the_simplex_has_no_pathwise_gradient():
     """Kumaraswamy's run gives log(-log v), at which f was differentiated."""
-    with pytest.raises(TypeError, match="q must be a relaxation"):
-        reparameterization(Kumaraswamy(Z2, Z2), RNG.uniform(size=(3, 2, 4)), total)
+    for estimator in (reparameterization, score_function, estimators.straight_through):
+        with pytest.raises(TypeError, match="q must be a relaxation"):
+            estimator(Kumaraswamy(Z2, Z2), RNG.uniform(size=(3, 2, 4)), total)
+
+
+def test_a_law_without_a_formula_keeps_its_error():
+    with pytest.raises(TypeError, match="the exact discrete law is known for"):
+        unordered_set(InfiniteIGR(Z2, Z2, 0.5, 0.9), numpy.zeros((2, 3, 5)), first)
 
 
 def test_nan_has_no_category():
@@ -88,6 +105,8 @@ def test_nan_has_no_category():
         igr_i(Z2, Z2, 0.5).discretize(nan)
     with pytest.raises(ValueError, match="must not hold NaN"):
         GumbelSoftmax(Z2, 0.5).category(nan)
+    with pytest.raises(ValueError, match="must not hold NaN"):
+        InfiniteIGR(Z2, Z2, 0.5, 0.9).category(nan)
     with pytest.raises(ValueError, match="must not hold NaN"):
         unordered_set(GumbelSoftmax(numpy.zeros((2, 5)), 0.5), numpy.full((2, 3, 5), numpy.nan), first)
 
@@ -165,6 +184,9 @@ def test_lists_are_named_and_a_float_is_a_number():
     one = igr_i(numpy.zeros(4), numpy.zeros(4), 0.5)
     want = one.log_prob_vjp(numpy.ones(4), numpy.asarray(1.0))
     assert numpy.array_equal(one.log_prob_vjp(numpy.ones(4), 1.0)[1], want[1])
+    single = igr_i(numpy.zeros(4, "f4"), numpy.zeros(4, "f4"), 0.5)
+    for got in (single.log_prob_vjp(numpy.ones(4, "f4"), 1.0)[1], single.log_prob_vjp(numpy.ones(4, "f4"), bar=1.0)[1]):
+        assert got.dtype == "float32" and numpy.allclose(got, want[1], rtol=1e-6)
     with pytest.raises(ValueError, match="p must be IGR"):
         q.kl(GumbelSoftmax(numpy.zeros((2, 5)), 0.5))
 

@@ -21,13 +21,13 @@ import copy
 
 from ..backend import namespace
 from ..precision import InDouble, widened
-from ..transforms.base import check_coordinates as check_coordinates
 from ..transforms.base import one_hot
 
 
 class Relaxation(InDouble):
     params: dict
     n_categories: int
+    validate = True
 
     def is_single(self, args):
         """Whether the parameters are float32: results then are, too, whatever `run` has kept."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from ..backend import namespace
-from ..transforms.base import check_coordinates, one_hot
+from ..transforms.base import check_coordinates, check_one_hot, one_hot
 
 
 class Categorical:
@@ -79,6 +79,5 @@ class Categorical:
         """log P(b) (...) of one-hot b (..., K). ValueError for b of another length, or not one-hot."""
         xp, _ = namespace(self.probs, b)
         check_coordinates("b", xp.asarray(b), self.probs.shape[-1])
-        if not bool(xp.all((b == 0) | (b == 1)) & xp.all(xp.sum(b, axis=-1) == 1)):
-            raise ValueError("b must be one-hot over its last axis")
+        check_one_hot(b)
         return xp.sum(xp.where(b > 0, self.log_probs, 0), axis=-1)

@@ -13,8 +13,8 @@ import math
 from ..backend import namespace
 from ..numerics import log_softmax, log_softmax_and_softmax, log_softmax_vjp, softmax, softmax_vjp
 from ..precision import in_double
-from ..transforms.base import check_simplex, check_temperature, like, log_temperature
-from .base import Relaxation, check_coordinates, check_no_nan, check_parameters
+from ..transforms.base import check_coordinates, check_simplex, check_temperature, like, log_temperature
+from .base import Relaxation, check_no_nan, check_parameters
 
 
 @in_double

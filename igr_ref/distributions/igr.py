@@ -14,8 +14,9 @@ from __future__ import annotations
 from ..backend import namespace
 from ..precision import in_double
 from ..transforms import Chain, Identity, Softmax, SoftmaxPlusPlus, StickBreaking, Transform
+from ..transforms.base import check_coordinates
 from . import gaussian
-from .base import Relaxation, check_coordinates, check_no_nan, check_parameters
+from .base import Relaxation, check_no_nan, check_parameters
 
 
 @in_double

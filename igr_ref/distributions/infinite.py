@@ -17,9 +17,9 @@ from ..backend import namespace
 from ..numerics import log_sigmoid, softmax, softmax_vjp
 from ..precision import in_double
 from ..transforms import StickBreaking
-from ..transforms.base import check_temperature, like
+from ..transforms.base import check_coordinates, check_temperature, like
 from . import gaussian
-from .base import Relaxation, check_coordinates, check_parameters
+from .base import Relaxation, check_no_nan, check_parameters
 
 FIRST = 32  # sticks that are looked at first for the cut
 
@@ -51,7 +51,7 @@ class InfiniteIGR(Relaxation):
         if not (isinstance(replicas, int) and replicas >= 0):
             raise ValueError(f"replicas must be an integer, 0 or more, got {replicas!r}")
         self.rho, self.percentile, self.replicas = check_rho(rho), percentile, replicas
-        self.delta, self.precise = float(delta), precise
+        self.delta, self.precise, self.validate = float(delta), precise, validate
         self.params = {"mu": mu, "log_sigma": log_sigma}
         self.stick_breaking = StickBreaking(precise)
         self.n_categories = mu.shape[-1] + 1
@@ -127,7 +127,10 @@ class InfiniteIGR(Relaxation):
 
     def category(self, noise):
         """argmax of w over the K_max sticks, as numbers 0..K_max - 1. Final, for any more sticks, where `decided`."""
-        return self.stick_breaking.category(self._first(noise, None))
+        y = self._first(noise, None)
+        if self.validate:
+            check_no_nan("noise", y)
+        return self.stick_breaking.category(y)
 
     def decided(self, noise):
         """Whether the K_max sticks leave less than the largest of them, so that no later one can exceed it."""

@@ -34,8 +34,6 @@ class PairedNoise:
 
 def paired(q, noise, p=None, work=None):
     """The pair of q; TypeError unless q is GumbelSoftmax or IGR-I. p: the estimator's, for the KL's gradient."""
-    if not isinstance(noise, PairedNoise):
-        raise TypeError(f"noise must be PairedNoise(path, uniforms), got {type(noise).__name__}")
     if isinstance(q, GumbelSoftmax):
         return GumbelPair(q, noise, p)
     if is_igr_i(q):

@@ -71,10 +71,8 @@ def given_single(f):
 
 
 def check_prior(q, p, kinds):
-    """TypeError unless p is None and q has samples on the simplex, or q and p are of one of these `kinds`."""
+    """TypeError unless p is None, whatever relaxation q is, or q and p are of one of these `kinds`."""
     if p is None:
-        if not isinstance(q, Relaxation):
-            raise TypeError(f"q must be a relaxation with samples on the simplex, got {type(q).__name__}")
         return
     kind = next((kind for kind in kinds if isinstance(q, kind)), None)
     names = " and ".join(kind.__name__ for kind in kinds)
@@ -85,7 +83,7 @@ def check_prior(q, p, kinds):
 
 
 def check_variables(q, noise):
-    """ValueError unless q's parameters and the noise have an axis of variables, (..., N, .), of one length.
+    """ValueError unless q's parameters (see `variables`) and the noise have an axis of variables of one length.
 
     A law without one would have its samples taken for variables; noise would broadcast over the variables.
     """
@@ -95,7 +93,10 @@ def check_variables(q, noise):
 
 
 def variables(q):
-    """N. ValueError unless q's parameters are (..., N, .)."""
+    """N. TypeError unless q is a relaxation, whose samples lie on the simplex, ValueError unless its parameters are
+    (..., N, .)."""
+    if not isinstance(q, Relaxation):
+        raise TypeError(f"q must be a relaxation, with samples on the simplex, got {type(q).__name__}")
     shapes = {name: array.shape for name, array in q.params.items() if name in OWN}
     if any(len(shape) < 2 for shape in shapes.values()):
         raise ValueError(f"q's parameters must be (..., N, K or K-1) with N variables (1 of them, say), got {shapes}")

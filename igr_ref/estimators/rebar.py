@@ -101,7 +101,8 @@ def controlled(q, noise, f, p, params, work=None):
 
 
 def check_noise(q, noise):
-    """TypeError unless it is PairedNoise, ValueError unless both parts have one shape, with q's variables."""
+    """TypeError unless it is PairedNoise, ValueError unless its parts have q's variables and one shape but for the last
+    axis, which the conditional samples look at."""
     if not isinstance(noise, PairedNoise):
         raise TypeError(f"noise must be PairedNoise(path, uniforms), got {type(noise).__name__}")
     check_variables(q, noise.path)

@@ -3,10 +3,9 @@
     loss = log sum_k pi_k q_k(z_k) + sum_k log q(v_k) - sum_k pi_k [log p(x|z_k) + log p(z_k|k)],
 and -loss with one sample is what it calls the test log-likelihood. By Jensen's inequality log sum_k pi_k q_k is not
 smaller than sum_k pi_k log q_k, so -loss is a looser bound than the structured ELBO, by about 4.5 nats at K = 20,
-D = 50 (audit mixture-score).
-pi is clipped to [1e-4, .9999] and no longer sums to 1. IGR-SB-MM keeps K_rho - 1 sticks, drops what they leave,
-and stops no gradient; DLDPMM stops q's parameters inside log q. m_k is redrawn for every image of a batch:
-give prior_means of shape (B, K, D). Prior of the sticks: Beta(1, 1), whose log density is 0.
+D = 50 (audit mixture-score). pi is clipped to [1e-4, .9999] and no longer sums to 1. IGR-SB-MM keeps K_rho - 1 sticks,
+drops what they leave, and stops no gradient; DLDPMM stops q's parameters inside log q. m_k is redrawn for every image
+of a batch: give prior_means of shape (B, K, D). Prior of the sticks: Beta(1, 1), whose log density is 0.
 """
 
 from __future__ import annotations

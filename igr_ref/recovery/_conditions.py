@@ -7,6 +7,7 @@ import math
 import numpy
 
 from ..backend import namespace
+from ..transforms.base import check_one_hot
 
 
 def checked(mu, sigma, b, dtype="float64"):
@@ -19,7 +20,7 @@ def checked(mu, sigma, b, dtype="float64"):
         raise ValueError("sigma must be finite and greater than 0 (it is a standard deviation)")
     if b.shape[-1] != mu64.shape[-1] + 1:
         raise ValueError(f"b must have one category more than mu, {mu64.shape[-1] + 1}; got shape {b.shape}")
-    check_one_hot(b, xp)
+    check_one_hot(b)
     return xp, mu64, sigma64, b
 
 
@@ -28,11 +29,6 @@ def checked_uniforms(v, dtype="float64"):
     if not bool(xp.all((v > 0) & (v < 1))):
         raise ValueError("v must lie strictly between 0 and 1")
     return v.astype(dtype)
-
-
-def check_one_hot(b, xp):
-    if not bool(xp.all((b == 0) | (b == 1)) & xp.all(xp.sum(b, axis=-1) == 1)):
-        raise ValueError("b must be one-hot over its last axis")
 
 
 def rows(mu, sigma, b, noise, name):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy
+
 from ..backend import namespace
 from . import _chebyshev, _decided
 from ._stick_intervals import HIGHER, TOP
@@ -24,9 +26,11 @@ CHUNK = 200_000  # points of all T_i over the laws that are computed together
 
 
 def resolved(function, sure, mu, sigma, more, remainder, tolerance):
-    """function over the leading axes; where one category surely wins, its value is sure(winner (L,), some), where
-    `some` is its value for the other laws."""
-    if remainder not in (True, False) or isinstance(remainder, float):
+    """function over the leading axes, at the level that each law needs.
+
+    Where one category surely wins, its value is sure(winner (L,), some), with `some` its value for the other laws.
+    """
+    if not isinstance(remainder, (bool, numpy.bool_)):
         raise TypeError(f"remainder must be True or False, got {remainder!r}")
     if not tolerance > 0:
         raise ValueError(f"tolerance must be greater than 0, got {tolerance!r}")

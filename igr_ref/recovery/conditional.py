@@ -8,8 +8,8 @@ v is held fixed in every derivative. v may also be the one at which the conditio
 `coupled`, which needs only its value.
 
 Rounding. m is rounded to a positive number, everything else to a number below m (for H = K: below 0), so h(y) is b for
-every v in (0, 1). A coordinate moves by no more than its own rounding error and two units
-in the last place of m, so the derivatives stand.
+every v in (0, 1). A coordinate moves by no more than its own rounding error and two units in the last place of m, so
+the derivatives stand.
 """
 
 from __future__ import annotations

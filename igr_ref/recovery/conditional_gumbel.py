@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from ..backend import namespace
 from ..numerics import log_softmax, log_softmax_vjp, sigmoid
-from ._conditions import check_one_hot, checked_uniforms
+from ..transforms.base import check_one_hot
+from ._conditions import checked_uniforms
 from ._tails import below
 
 
@@ -26,7 +27,7 @@ def sample(log_alpha, b, v):
         if array.ndim == 0 or array.shape[-1] != log_alpha.shape[-1]:
             k = log_alpha.shape[-1]
             raise ValueError(f"{name} must have the {k} categories of log_alpha, got shape {array.shape}")
-    check_one_hot(b, xp)
+    check_one_hot(b)
     checked_uniforms(v)
     log_theta = log_softmax(log_alpha)
     log_e = xp.log(-xp.log(v))

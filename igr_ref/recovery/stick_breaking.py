@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from ..backend import namespace
 from ..numerics import log_ndtr, log_normal_pdf, softplus
+from ..transforms.base import one_hot
 from . import _chebyshev
 from ._checks import double, with_cotangent
 from ._stick_intervals import Intervals
@@ -56,8 +57,8 @@ def probs(mu, sigma, remainder=False, tolerance=1e-7):
 
 def log_probs(mu, sigma, remainder=False, tolerance=1e-7):
     """log P (..., K): meaningful for P_k well above the absolute `tolerance`; -inf where P_k is 0 or rounded to it."""
-    xp, _ = namespace(mu)
     p = probs(mu, sigma, remainder, tolerance)
+    xp, _ = namespace(p)
     return xp.where(p > 0, xp.log(xp.where(p > 0, p, 1)), -xp.inf)
 
 
@@ -167,7 +168,7 @@ def _law_vjp(mu, sigma, top, p_bar, remainder, level):
 
 def _one_hot(winner, some):
     xp, _ = namespace(some)
-    return (winner[:, None] == xp.arange(some.shape[-1])).astype(some.dtype)
+    return one_hot(winner, some.shape[-1], xp, some.dtype)
 
 
 def _no_slope(winner, some):

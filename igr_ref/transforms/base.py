@@ -112,6 +112,13 @@ def check_coordinates(name, array, n):
         raise ValueError(f"{name} must have {n} coordinates along its last axis, got shape {array.shape}")
 
 
+def check_one_hot(b):
+    """ValueError unless b (..., K) is one-hot."""
+    xp, _ = namespace(b)
+    if not bool(xp.all((b == 0) | (b == 1)) & xp.all(xp.sum(b, axis=-1) == 1)):
+        raise ValueError("b must be one-hot over its last axis")
+
+
 def check_simplex(z):
     """ValueError unless z (..., K) is positive and sums to 1 within what rounding its K entries may do."""
     xp, _ = namespace(z)
