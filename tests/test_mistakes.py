@@ -8,6 +8,7 @@ import pytest
 from igr_ref import Categorical, GumbelSoftmax, estimators, igr_i, prior, recovery, transforms
 from igr_ref.backend import namespace
 from igr_ref.distributions import IGR, InfiniteIGR, Kumaraswamy
+from igr_ref.distributions.base import Relaxation
 from igr_ref.estimators import PairedNoise, rebar, rebar_params, reparameterization, score_function, unordered_set
 from igr_ref.precision import in_double
 
@@ -95,8 +96,12 @@ def test_a_law_off_the_simplex_has_no_pathwise_gradient():
 
 
 def test_a_law_without_a_formula_keeps_its_error():
-    with pytest.raises(TypeError, match="the exact discrete law is known for"):
-        unordered_set(InfiniteIGR(Z2, Z2, 0.5, 0.9), numpy.zeros((2, 3, 5)), first)
+    class Own(Relaxation):
+        params = {"mu": Z2}
+
+    for q in (InfiniteIGR(Z2, Z2, 0.5, 0.9), Own()):
+        with pytest.raises(TypeError, match="the exact discrete law is known for"):
+            unordered_set(q, numpy.zeros((2, 3, 5)), first)
 
 
 def test_nan_has_no_category():
